@@ -1,0 +1,45 @@
+# Every target sets up what it needs; none needs another to be called first.
+PYTHON ?= python3
+BIN := .venv/bin
+export TUNER_HOME ?= $(CURDIR)/.tuner
+export HF_HUB_OFFLINE := 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: install demo test check format browser screenshots clean
+.DEFAULT_GOAL := install
+
+install: .venv/installed
+
+# torch goes first and by itself: on a machine without a GPU the pinned version is a build without CUDA.
+.venv/installed: pyproject.toml constraints.txt requirements-builtin.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tuner needs Python 3.11 or newer; name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-builtin.txt
+	@touch $@
+
+demo: install
+	$(BIN)/tuner run studies/examples/trec.yaml
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: check browser
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+browser:
+	@tests/browser/ensure_chromium.sh
+
+screenshots: install browser
+	$(BIN)/python docs/screenshots.py
+
+clean:
+	rm -rf .venv .tuner .mypy_cache .ruff_cache .pytest_cache tests/output

@@ -1,0 +1,56 @@
+// Elements from data. Text goes in as text nodes only, so nothing a user wrote is ever read as markup.
+
+export const byId = (id) => document.getElementById(id);
+
+export const root = document.body.dataset.root;
+
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on") for (const [event, handler] of Object.entries(value)) node.addEventListener(event, handler);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+export function show(node, visible) {
+  node.hidden = !visible;
+}
+
+// A new set of options; what was chosen stays chosen if it is still there.
+export function setOptions(select, names, chosen) {
+  const wanted = chosen ?? select.value;
+  if (names.join("\n") !== [...select.options].map((option) => option.value).join("\n")) {
+    select.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+  }
+  if (names.includes(wanted)) select.value = wanted;
+}
+
+const GLYPHS = {
+  waiting: "○", running: "●", completed: "✓", pruned: "▼", stopped: "■", failed: "✕", paused: "‖", released: "↩", lost: "?",
+};
+
+// A state in words, with a shape and a colour of its own.
+export function badge(state) {
+  return el("span", { class: "badge", "data-state": state }, el("span", { "aria-hidden": "true" }, GLYPHS[state] ?? "·"), ` ${state}`);
+}
+
+// Names and values in two columns.
+export function facts(pairs) {
+  return el("table", { class: "facts" }, el("tbody", {}, pairs.map(([name, value]) =>
+    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))));
+}
+
+export function tile(title, value, ...below) {
+  return el("section", { class: "tile" }, el("h2", {}, title), el("p", { class: "big" }, value), ...below.map((line) =>
+    line instanceof Node ? line : el("p", { class: "muted" }, line)));
+}
+
+export function studyPath(studyId) {
+  return `${root}/studies/${encodeURIComponent(studyId)}`;
+}
+
+export function trialPath(studyId, number) {
+  return `${studyPath(studyId)}/trials/${number}`;
+}

@@ -1,0 +1,52 @@
+// Live without reloading: any event asks for a refresh; refreshes never pile up and never take the machine.
+
+import { byId } from "./dom.js";
+import { address, alertUser } from "./rest.js";
+
+const EVENTS = ["study", "trial", "metric", "worker", "reset"];
+const LEAST_PAUSE = 1000; // milliseconds between two refreshes
+const SHARE = 4; // a refresh that took long waits this many times as long
+
+// Calls `refresh` now, and again whenever the service tells of a change.
+export function follow(path, refresh) {
+  let wanted = false;
+  let busy = false;
+
+  async function run() {
+    wanted = true;
+    if (busy || document.hidden) return;
+    busy = true;
+    while (wanted && !document.hidden) {
+      wanted = false;
+      const started = performance.now();
+      await refresh().then(() => alertUser(null), alertUser);
+      const took = performance.now() - started;
+      await new Promise((resolve) => setTimeout(resolve, Math.max(LEAST_PAUSE, SHARE * took)));
+    }
+    busy = false;
+  }
+
+  const source = new EventSource(address(path));
+  for (const name of EVENTS) source.addEventListener(name, run);
+  let interrupted = false;
+  source.onopen = () => {
+    dot("on", "live");
+    if (interrupted) run(); // something may have happened meanwhile
+    interrupted = false;
+  };
+  source.onerror = () => {
+    interrupted = true;
+    dot("off", "reconnecting");
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && wanted) run();
+  });
+  run();
+  return run;
+}
+
+function dot(state, text) {
+  const node = byId("live");
+  node.dataset.state = state;
+  node.textContent = text;
+}

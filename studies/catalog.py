@@ -1,0 +1,18 @@
+"""Every task that can be searched, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from studies import text_classification
+from studies.definition import Definition
+from studies.errors import InvalidInput, known
+
+DEFINITIONS: Mapping[str, Definition] = {entry.task: entry for entry in (text_classification.DEFINITION,)}
+
+
+def definition(task: str) -> Definition:
+    """The entry of `task`. Raises InvalidInput at `task` with the known ones."""
+    if task not in DEFINITIONS:
+        raise InvalidInput.at("task", f"unknown task {task!r}; {known(list(DEFINITIONS))}")
+    return DEFINITIONS[task]

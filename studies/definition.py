@@ -1,0 +1,125 @@
+"""What a task is: the record that every entry of the catalog is made of, and what a trial is given and gives back.
+
+Nothing here imports torch: the service reads definitions to check a study before anything is started.
+Only `Definition.train` does, and it runs in a trial's own process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+ParamValue = bool | int | float | str | None
+Direction = Literal["maximize", "minimize"]
+StopReason = str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameter:
+    """One setting that a task understands, and which values make sense for it."""
+
+    name: str
+    kind: Literal["float", "int", "choice"]
+    default: ParamValue  # the untuned default: what transformers' TrainingArguments would use
+    help: str
+    low: float | None = None  # smallest legal value
+    high: float | None = None  # largest legal value; None: no limit but the model's own
+    low_open: bool = False  # the smallest value itself is not legal
+    high_open: bool = False
+    choices: tuple[ParamValue, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Where examples come from; the `data` part of a study file."""
+
+    train: str
+    validation: str | float = 0.1
+    test: str | float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What reading the data showed, known before the first trial starts."""
+
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    fingerprint: str  # sha256 over every split's rows: trials of one study saw the same data
+    classes: tuple[str, ...] = ()
+    baseline: Mapping[str, float] = field(default_factory=dict)  # metric → score without any model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number a trial reports. `step` counts optimiser steps, `epoch` is a share of the data seen (1.0 = all once)."""
+
+    name: str
+    value: float
+    step: int
+    epoch: float
+    split: Literal["train", "validation", "test"] = "validation"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to a report: go on, or stop and why (`pruned`, `stopped`, `paused`, `lost`)."""
+
+    stop: bool = False
+    reason: StopReason | None = None
+
+
+Report = Callable[[Sequence[Metric]], Verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that one trial needs to know. `params` holds searched and fixed values; what it lacks has the definition's default."""
+
+    task: str
+    model: str
+    data: DataSpec
+    metric: str  # the objective
+    direction: Direction
+    params: Mapping[str, ParamValue]
+    data_seed: int  # splits and the shuffle before `limit`: one for all trials of a study
+    seed: int  # initial head, batch order, dropout: one for each trial
+    fingerprint: str | None  # what the data must be; None: not checked
+    device: str  # "cpu", "cuda", …
+    threads: int  # CPU threads this process may use
+    folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a trial ended with. `values` belong to the best epoch, whose weights are in the model folder."""
+
+    values: Mapping[str, float]
+    stopped: StopReason | None = None  # None: ran to its end
+    epoch: float = 0.0  # the epoch `values` belong to
+    details: Mapping[str, Any] = field(default_factory=dict)  # trainable parameters, seconds by part, versions, …
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One entry of the catalog: a task and everything the service must know of it."""
+
+    task: str  # "text-classification"
+    title: str
+    metrics: Mapping[str, Direction]  # what can be an objective
+    columns: Mapping[str, str]  # role → default column name
+    hyperparameters: tuple[Hyperparameter, ...]
+    default_space: Mapping[str, Mapping[str, Any]]  # what `parameters: auto` stands for
+    inspect: Callable[[DataSpec, int], DataFacts]  # (data, seed) → facts, or InvalidInput; reads every row, no torch
+    train: Callable[[Job, Report], Outcome]  # raises TrialFailure; imports torch only when called
+
+    def hyperparameter(self, name: str) -> Hyperparameter | None:
+        return next((known for known in self.hyperparameters if known.name == name), None)
+
+    def completed(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """`params`, and the default of every hyperparameter that they do not name."""
+        return {known.name: known.default for known in self.hyperparameters} | dict(params)

@@ -1,0 +1,115 @@
+"""Pre-trained models: what a study's `model` refers to, and what its config.json tells without torch.
+
+Weights are read from safetensors only, and no code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.builtin import PREFIX, model_folder
+from studies.errors import InvalidInput
+
+_HUB_ID = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
+# The same fact has one name in most configurations and a few others in older ones.
+_BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+_HIDDEN = ("hidden_size", "dim", "n_embd", "d_model")
+_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a configuration tells; None where it doesn't, or where the model is not on this machine yet."""
+
+    blocks: int | None = None  # what `frozen_layers` counts
+    model_type: str | None = None  # "bert", …
+    hidden_size: int | None = None
+    max_positions: int | None = None  # longest input in tokens
+
+
+def resolve(reference: str) -> str:
+    """What `from_pretrained` takes for a study's `model`: a folder, or an id of the Hugging Face hub.
+
+    `reference` is `builtin:<name>`, a local folder or a hub id. Raises InvalidInput at `model`. Does not use the network.
+    """
+    if reference.startswith(PREFIX):
+        return str(model_folder(reference.removeprefix(PREFIX)))
+    folder = Path(reference).expanduser()
+    if folder.exists():
+        _check_folder(folder, reference)
+        return str(folder)
+    if not _HUB_ID.fullmatch(reference):
+        raise InvalidInput.at(
+            "model",
+            f"there is no folder {reference!r}; give a folder, an id of the Hugging Face hub (org/name) or builtin:minilm",
+        )
+    return reference
+
+
+def model_facts(reference: str) -> ModelFacts:
+    """The facts of a model reference. Raises InvalidInput at `model`.
+
+    Of a hub model they are read from the local cache; where it is not there, all of them are None.
+    """
+    location = resolve(reference)
+    config_file = Path(location) / "config.json" if Path(location).is_dir() else _cached_config(location)
+    if config_file is None:
+        return ModelFacts()
+    config = _read_json(config_file)
+    return ModelFacts(
+        blocks=_first(config, _BLOCKS),
+        model_type=str(config["model_type"]) if "model_type" in config else None,
+        hidden_size=_first(config, _HIDDEN),
+        max_positions=_max_positions(config, config_file.with_name("tokenizer_config.json")),
+    )
+
+
+def _check_folder(folder: Path, reference: str) -> None:
+    if not folder.is_dir():
+        raise InvalidInput.at("model", f"{reference!r} is a file; give the folder that holds config.json and model.safetensors")
+    if not (folder / "config.json").is_file():
+        raise InvalidInput.at("model", f"the folder {reference!r} has no config.json, so it holds no transformers model")
+    if not any(folder.glob("*.safetensors")):
+        raise InvalidInput.at(
+            "model",
+            f"the folder {reference!r} has no safetensors weights, the only format read; save the model with save_pretrained",
+        )
+
+
+def _cached_config(hub_id: str) -> Path | None:
+    """config.json of a hub model's `main` in the local cache, whose layout is documented and the same for all programs."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
+    model = cache / f"models--{hub_id.replace('/', '--')}"
+    revision = model / "refs" / "main"
+    if not revision.is_file():
+        return None
+    config = model / "snapshots" / revision.read_text().strip() / "config.json"
+    return config if config.is_file() else None
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput.at("model", f"{path} can't be read: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput.at("model", f"{path} is not a JSON object")
+    return content
+
+
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
+
+
+def _max_positions(config: Mapping[str, Any], tokenizer_config: Path) -> int | None:
+    """The smaller of what the model and its tokenizer allow: RoBERTa's table has two rows that no token can use."""
+    tokenizer = _read_json(tokenizer_config) if tokenizer_config.is_file() else {}
+    known = [limit for limit in (_first(config, _POSITIONS), _first(tokenizer, ("model_max_length",))) if limit]
+    return min(known, default=None)

@@ -1,0 +1,174 @@
+"""Training one trial: build, then for each epoch train, evaluate, report, obey the verdict, keep the best weights."""
+
+from __future__ import annotations
+
+import math
+import platform
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from studies.definition import Direction, Job, Metric, Outcome, Report
+from studies.errors import InvalidInput, TrialFailure
+from studies.labelled_texts import Example, read
+from studies.splits import Splits
+from studies.training.data import Encoded, encode, training_batches
+from studies.training.freezing import freeze
+from studies.training.metrics import classification_scores
+from studies.training.models import load_classifier, save_model
+from studies.training.optim import build_optimizer, build_schedule
+from studies.training.predict import compute_logits
+from studies.training.settings import settings_of
+
+EVALUATION_BATCH_SIZE = 64
+
+
+def train(job: Job, report: Report) -> Outcome:
+    """Fine-tune as `job` says; `job.params` names every hyperparameter. `report` is called once an epoch.
+
+    Raises TrialFailure: `nan` for a loss that is no number, `oom` for memory, `data` for data or a model that is not what
+    the study was checked with.
+    """
+    try:
+        return _train(job, report)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _out_of_memory(job, error) from error
+    except RuntimeError as error:
+        # On a CPU torch has no class of its own for this.
+        if "can't allocate memory" in str(error):
+            raise _out_of_memory(job, error) from error
+        raise
+
+
+def _train(job: Job, report: Report) -> Outcome:
+    started = time.perf_counter()
+    seconds = {"train": 0.0, "evaluate": 0.0}
+    settings = settings_of(job.params)
+    torch.set_num_threads(job.threads)
+    # Adam's averages for rarely seen words shrink towards the smallest floats there are, which CPUs compute many times slower.
+    torch.set_flush_denormal(True)
+
+    splits, classes = _read(job)
+    torch.manual_seed(job.seed)
+    order = random.Random(job.seed)
+    model, tokenizer = load_classifier(job.model, classes, max_length=settings.max_length, dropout=settings.dropout)
+    freeze(model, settings.frozen_layers)
+    model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
+    training, training_labels = _encode(tokenizer, splits.train, classes)
+    validation, validation_labels = _encode(tokenizer, splits.validation, classes)
+
+    steps = settings.epochs * math.ceil(len(splits.train) / settings.batch_size)
+    optimizer = build_optimizer(model, settings)
+    schedule = build_schedule(optimizer, settings, steps)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    lengths = training.lengths
+    seconds["prepare"] = time.perf_counter() - started
+
+    step, best_epoch = 0, 0
+    best: dict[str, float] = {}
+    best_weights: dict[str, Tensor] = {}
+    for epoch in range(1, settings.epochs + 1):
+        began = time.perf_counter()
+        model.train()
+        total_loss = 0.0
+        for rows in training_batches(lengths, settings.batch_size, order):
+            logits = model(**training.batch(rows, job.device)).logits
+            target = training_labels[rows].to(job.device)
+            loss = functional.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
+            # Before the step: a loss that is no number would ruin the weights.
+            total_loss += _finite("training loss", loss.item(), step + 1, float(schedule.get_last_lr()[0])) * len(rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if settings.max_grad_norm > 0:
+                clip_grad_norm_(trained, settings.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            step += 1
+        seconds["train"] += time.perf_counter() - began
+
+        began = time.perf_counter()
+        scores = classification_scores(compute_logits(model, validation, EVALUATION_BATCH_SIZE, job.device), validation_labels)
+        seconds["evaluate"] += time.perf_counter() - began
+        _finite("validation loss", scores["loss"], step, settings.learning_rate)
+
+        if not best or _better(scores[job.metric], best[job.metric], job.direction):
+            best, best_epoch = scores, epoch
+            best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+        verdict = report(
+            [
+                *(Metric(name=name, value=value, step=step, epoch=float(epoch)) for name, value in scores.items()),
+                Metric(name="loss", value=total_loss / len(splits.train), step=step, epoch=float(epoch), split="train"),
+            ]
+        )
+        if verdict.stop:
+            return Outcome(values=best, stopped=verdict.reason, epoch=float(best_epoch), details=_details(model, seconds, step))
+
+    model.load_state_dict(best_weights)
+    outcome = Outcome(values=best, epoch=float(best_epoch), details=_details(model, seconds, step))
+    save_model(job.folder / "model", model, tokenizer, _record(job, outcome, splits))
+    return outcome
+
+
+def _read(job: Job) -> tuple[Splits[Example], tuple[str, ...]]:
+    try:
+        splits, classes = read(job.data, job.data_seed)
+    except InvalidInput as error:
+        raise TrialFailure("data", str(error)) from error
+    found = splits.fingerprint()
+    if job.fingerprint is not None and found != job.fingerprint:
+        raise TrialFailure("data", f"the data changed since the study was checked: fingerprint {found}, not {job.fingerprint}")
+    return splits, classes
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], classes: Sequence[str]) -> tuple[Encoded, Tensor]:
+    index = {name: number for number, name in enumerate(classes)}
+    labels = torch.tensor([index[example.label] for example in examples])
+    return encode(tokenizer, [example.text for example in examples]), labels
+
+
+def _finite(name: str, value: float, step: int, learning_rate: float) -> float:
+    if math.isfinite(value):
+        return value
+    raise TrialFailure("nan", f"{name} became {value} at step {step}, learning rate {learning_rate:.3g}; a smaller one may help")
+
+
+def _better(value: float, best: float, direction: Direction) -> bool:
+    return value > best if direction == "maximize" else value < best
+
+
+def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
+    sizes = f"batch_size {job.params['batch_size']}, max_length {job.params['max_length']}"
+    return TrialFailure("oom", f"out of memory on {job.device} with {sizes}: {error}")
+
+
+def _details(model: PreTrainedModel, seconds: Mapping[str, float], steps: int) -> dict[str, Any]:
+    parameters = list(model.parameters())
+    packages = ("torch", "transformers", "scikit-learn")
+    return {
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "steps": steps,
+        "seconds": {part: round(value, 3) for part, value in seconds.items()},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+    }
+
+
+def _record(job: Job, outcome: Outcome, splits: Splits[Example]) -> dict[str, Any]:
+    """Everything that was asked for and what came of it: the model folder explains itself."""
+    return asdict(job) | {
+        "folder": None,
+        "fingerprint": splits.fingerprint(),
+        "values": outcome.values,
+        "epoch": outcome.epoch,
+        "details": outcome.details,
+    }

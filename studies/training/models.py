@@ -1,0 +1,94 @@
+"""Loading a pre-trained model with a new head, and saving the fine-tuned one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    logging,
+)
+
+from studies.errors import InvalidInput, TrialFailure
+from studies.models import resolve
+
+RECORD = "tuner.json"
+
+
+def load_classifier(
+    reference: str, classes: Sequence[str], *, max_length: int, dropout: float | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model a study names, with a new head for `classes`, and its tokenizer, which cuts off at `max_length` tokens.
+
+    The head is drawn from torch's random state: seed it before. `dropout` replaces every dropout rate of the model.
+    Raises TrialFailure("data") where the model can't be had.
+    """
+    # A trial's output is its metrics: transformers' progress bars and the (expected) report of a new head are noise.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        location = resolve(reference)
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        _fit_tokenizer(tokenizer, config, max_length)
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {name: index for index, name in enumerate(classes)}
+        if dropout is not None:
+            _set_dropout(config, dropout)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            location,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # a model fine-tuned before may come with a head of another size
+        )
+    except (InvalidInput, OSError, ValueError) as error:
+        raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
+    return model, tokenizer
+
+
+def _fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_length: int) -> None:
+    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", max_length))
+    if max_length > longest:
+        raise TrialFailure("data", f"max_length is {max_length}, but the model reads at most {longest} tokens")
+    # Saved with the tokenizer, so that whoever loads the folder cuts texts off where training did.
+    tokenizer.model_max_length = max_length
+    if tokenizer.pad_token_id is None:
+        # Decoders have no token for padding; they are told by this id where a text ends.
+        tokenizer.pad_token = tokenizer.eos_token
+    config.pad_token_id = tokenizer.pad_token_id
+
+
+def _set_dropout(config: PreTrainedConfig, rate: float) -> None:
+    # Architectures name their rates differently (hidden_dropout_prob, attn_pdrop, …). LayerDrop is not dropout.
+    rates = [
+        name
+        for name, value in config.to_dict().items()
+        if "drop" in name and "layerdrop" not in name and isinstance(value, float)
+    ]
+    if not rates:
+        raise TrialFailure("data", f"dropout is {rate}, but a {config.model_type} model has no dropout to set")
+    for name in rates:
+        setattr(config, name, rate)
+
+
+def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any]) -> None:
+    """Write what `from_pretrained` loads, and `record` beside it as tuner.json; `folder` appears complete or not at all."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    (part / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import plotly.graph_objects as go
+
+from api.dashboard.figures_of_progress import curves, edf, history, timeline
+from tests.api.dashboard.factories import START, a_study, a_trial, an_attempt, figure_input, many_trials, points
+
+
+def trace(figure: go.Figure, name: str) -> Any:
+    found = [trace for trace in figure.data if trace.name == name]
+    assert len(found) == 1, f"{name!r} is not once among {[trace.name for trace in figure.data]}"
+    return found[0]
+
+
+def test_history_gives_each_state_its_own_colour_and_shape() -> None:
+    figure = history(figure_input(many_trials(60)))
+    completed, pruned = trace(figure, "completed"), trace(figure, "pruned")
+    assert completed.marker.symbol != pruned.marker.symbol
+    assert completed.marker.color != pruned.marker.color
+
+
+def test_best_so_far_only_rises_and_reaches_the_last_trial() -> None:
+    trials = [a_trial(n, value=value) for n, value in enumerate([0.4, 0.3, 0.6, 0.5])] + [a_trial(4, "pruned", 0.9)]
+    line = trace(history(figure_input(trials)), "best so far")
+    assert list(line.x) == [0, 2, 4]
+    assert list(line.y) == [0.4, 0.6, 0.6]
+
+
+def test_best_so_far_falls_when_minimizing() -> None:
+    trials = [a_trial(n, value=value) for n, value in enumerate([0.4, 0.3, 0.6])]
+    line = trace(history(figure_input(trials, study=a_study(direction="minimize"))), "best so far")
+    assert list(line.y) == [0.4, 0.3, 0.3]
+
+
+def test_history_draws_the_scores_to_beat() -> None:
+    figure = history(figure_input([a_trial(0, value=0.71, origin="default"), a_trial(1, value=0.8)]))
+    assert set(trace(figure, "majority class").y) == {0.225}
+    assert set(trace(figure, "untuned default").y) == {0.71}
+
+
+def test_trials_without_a_value_lie_along_the_lower_edge() -> None:
+    rug = trace(history(figure_input([a_trial(0, value=0.5), a_trial(1, "failed", failure_kind="oom")])), "without a value")
+    assert list(rug.x) == [1]
+    assert list(rug.text) == ["failed, oom"]
+
+
+def test_curves_show_the_metric_asked_for_and_list_the_others() -> None:
+    trials = [a_trial(0, value=0.6), a_trial(1, value=0.9)]
+    figure = curves(figure_input(trials, metric="train/loss"))
+    assert figure.layout.meta == {"metrics": ["accuracy", "train/loss"]}
+    assert figure.layout.yaxis.title.text == "train/loss"
+    assert len(figure.data) == 2
+
+
+def test_the_best_curve_stands_out_and_lies_on_top() -> None:
+    figure = curves(figure_input([a_trial(0, value=0.6), a_trial(1, value=0.9), a_trial(2, "pruned", 0.2)]))
+    best = figure.data[-1]
+    assert (best.name, best.meta) == ("best", 1)
+    assert best.line.width > max(line.line.width for line in figure.data[:-1])
+    assert best.opacity > next(line.opacity for line in figure.data if line.name == "pruned")
+
+
+def test_curves_list_the_metrics_when_nothing_was_reported_under_the_name() -> None:
+    figure = curves(figure_input([a_trial(0, value=0.6)], metric="bleu"))
+    assert figure.layout.annotations[0].text == "Nothing was reported as bleu"
+    assert figure.layout.meta == {"metrics": ["accuracy", "train/loss"]}
+
+
+def test_curves_go_by_step_when_an_epoch_is_unknown() -> None:
+    trial = a_trial(0, value=0.6)
+    unknown = [point.__class__(**(vars(point) | {"epoch": None})) for point in points(trial)]
+    figure = curves(figure_input([trial], metrics=lambda numbers: {0: unknown}))
+    assert figure.layout.xaxis.title.text == "step"
+    assert list(figure.data[0].x) == [30, 60, 90]
+
+
+def test_curves_of_a_large_study_keep_the_best_and_the_latest() -> None:
+    trials = [a_trial(number, value=0.9 if number == 5 else 0.5) for number in range(500)]
+    drawn = {line.meta for line in curves(figure_input(trials)).data}
+    assert len(drawn) == 200
+    assert {5, 499} <= drawn
+
+
+def test_edf_climbs_to_all_trials() -> None:
+    line = edf(figure_input([a_trial(0, value=0.6), a_trial(1, value=0.2), a_trial(2, "pruned", 0.1)])).data[0]
+    assert list(line.x) == [0.2, 0.6]
+    assert list(line.y) == [0.5, 1.0]
+
+
+def test_timeline_has_a_bar_for_each_attempt_by_worker_and_outcome() -> None:
+    trial = a_trial(0, value=0.6)
+    attempts = [an_attempt(trial, "w1", "lost"), an_attempt(trial, "w2", "completed", attempt=2)]
+    figure = timeline(figure_input([trial], attempts=lambda numbers: {0: attempts}, workers={"w1": "node-a:7"}))
+    assert list(trace(figure, "lost").y) == ["node-a:7"]
+    assert list(trace(figure, "completed").y) == ["w2"]
+    assert list(trace(figure, "completed").x) == [25_000]
+
+
+def test_a_running_attempt_reaches_until_now() -> None:
+    trial = a_trial(0, "running")
+    given = figure_input([trial], attempts=lambda _: {0: [an_attempt(trial, outcome=None)]}, now=START + timedelta(seconds=90))
+    assert list(trace(timeline(given), "running").x) == [90_000]

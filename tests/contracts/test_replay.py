@@ -1,0 +1,60 @@
+"""A study rebuilt from its rows before every call decides exactly as one that lived through them all.
+
+Every sampler and pruner that a study may name is tried here: one that is not in this test is not offered.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from tests.conftest import Clock
+from tests.simulation import play, start_study
+from tuner.ledger import Ledger
+from tuner.service import open_service
+from tuner.settings import Settings
+from tuner.spec import StudySpec
+
+SAMPLERS = ["tpe", "random"]
+PRUNERS = [{"name": "none"}, {"name": "median", "startup_trials": 3}, {"name": "asha"}]
+
+
+def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
+    clock = Clock()
+    with open_service(Settings(home=home)) as service:
+        start_study(
+            service, clock(), sampler={"name": sampler, **({"startup_trials": 5} if sampler == "tpe" else {})}, pruner=pruner
+        )
+
+        def before_each_call() -> None:
+            if rebuild:
+                drop_searches(service.ledger)
+
+        return play(service, clock, side_by_side=4, before_each_call=before_each_call)
+
+
+def drop_searches(ledger: Ledger) -> None:
+    """As after a restart: nothing is left in memory."""
+    ledger.database.on_rollback()
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: str(pruner["name"]))
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_replayed_study_decides_as_the_live_one(tmp_path: Path, sampler: str, pruner: dict[str, object]) -> None:
+    live = decisions(tmp_path / "live", sampler, pruner, rebuild=False)
+    replayed = decisions(tmp_path / "replayed", sampler, pruner, rebuild=True)
+    assert replayed == live
+    stopped = [entry for entry in live if entry[-1] == "pruned"]
+    assert bool(stopped) == (pruner["name"] != "none"), "a pruner that never prunes proves nothing"
+
+
+def offered(section: str) -> set[str]:
+    annotation = StudySpec.model_fields[section].annotation
+    return {get_args(member.model_fields["name"].annotation)[0] for member in get_args(annotation)}
+
+
+def test_nothing_is_offered_that_is_not_tried_here() -> None:
+    assert offered("sampler") == set(SAMPLERS)
+    assert offered("pruner") == {pruner["name"] for pruner in PRUNERS}

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+Write = Callable[[str, Sequence[tuple[str, str]]], str]
+
+# A tiny encoder has no knowledge of words: each class is told by one of them.
+WORDS = {"animal": ("cat", "dog", "horse"), "colour": ("red", "green", "blue"), "number": ("one", "two", "three")}
+FILLERS = ("the", "a", "very", "is", "and", "of", "it", "so")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes (text, label) rows as csv or jsonl, whichever the name ends with, and gives the path."""
+
+    def write_rows(name: str, rows: Sequence[tuple[str, str]]) -> str:
+        path = tmp_path / name
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if name.endswith(".csv"):
+                csv.writer(file).writerows([("text", "label"), *rows])
+            else:
+                file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+        return str(path)
+
+    return write_rows
+
+
+@pytest.fixture
+def examples() -> list[tuple[str, str]]:
+    """72 short texts of 3 classes and of different lengths."""
+    rows = []
+    for index in range(72):
+        label = sorted(WORDS)[index % 3]
+        filler = " ".join(FILLERS[: index % 8])
+        rows.append((f"{filler} {WORDS[label][index // 3 % 3]} {FILLERS[index % 5]}".strip(), label))
+    return rows

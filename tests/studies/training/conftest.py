@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before anything imports transformers: nothing here may reach for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from studies.definition import DataSpec, Job, ParamValue
+from studies.text_classification import DEFINITION
+from tests.studies.conftest import FILLERS, WORDS, Write
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a BERT of 3 blocks of width 16, with random weights, and a tokenizer that knows our words."""
+    folder = tmp_path_factory.mktemp("tiny")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLERS, *(word for group in WORDS.values() for word in group)]
+    tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def make_job(tiny_model: str, tmp_path: Path, write: Write, examples: list[tuple[str, str]]) -> MakeJob:
+    """A job on the tiny model and `examples`; keyword arguments are parameters, or fields of Job as `job_<name>`."""
+    source = write("examples.csv", examples)
+
+    def make(**changes: object) -> Job:
+        params: dict[str, ParamValue] = {"max_length": 16, "batch_size": 8, "epochs": 2, "learning_rate": 1e-2}
+        fields: dict[str, object] = {
+            "task": DEFINITION.task,
+            "model": tiny_model,
+            "data": DataSpec(train=source, validation=0.25),
+            "metric": "accuracy",
+            "direction": "maximize",
+            "data_seed": 0,
+            "seed": 0,
+            "fingerprint": None,
+            "device": "cpu",
+            "threads": 1,
+            "folder": tmp_path,
+        }
+        for name, value in changes.items():
+            if name.startswith("job_"):
+                fields[name.removeprefix("job_")] = value
+            else:
+                params[name] = value  # type: ignore[assignment]
+        return Job(**fields, params=params)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,108 @@
+"""Tokens and sessions: who is asking. Only hashes of secrets are kept (RELIABILITY: 256-bit secrets need no slow hash)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from tuner.db import access_rows
+from tuner.errors import NotFound
+from tuner.ledger import Ledger
+from tuner.records import Role, Token
+
+SESSION_TIME = timedelta(hours=12)
+_GRANTS: dict[Role, tuple[Role, ...]] = {
+    "viewer": ("viewer",),
+    "editor": ("viewer", "editor"),
+    "worker": ("worker",),
+    "admin": ("viewer", "editor", "worker", "admin"),
+}
+
+
+def allows(role: Role, needed: Role) -> bool:
+    """Whether one who has `role` may do what needs `needed`."""
+    return needed in _GRANTS[role]
+
+
+class Access:
+    """Makes, checks and revokes tokens and sessions."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def create_token(self, role: Role, name: str, *, now: datetime, expires_at: datetime | None = None) -> tuple[Token, str]:
+        """The token, and what its owner sends: that is shown this once and can't be read back."""
+        token = Token(
+            id=secrets.token_hex(4), name=name, role=role, created_at=now, expires_at=expires_at, revoked_at=None, used_at=None
+        )
+        secret = secrets.token_urlsafe(32)
+        self.ledger.change(lambda change: access_rows.insert_token(change.connection, token, _hash(secret)))
+        return token, f"tuner_{role}_{token.id}_{secret}"
+
+    def identify(self, bearer: str, *, now: datetime) -> Token | None:
+        """Whose token it is, or None if it is malformed, unknown, revoked or expired."""
+        parts = bearer.split("_", 3)
+        if len(parts) != 4 or parts[0] != "tuner":
+            return None
+        with self.ledger.read() as connection:
+            found = access_rows.valid_token(connection, parts[2], now)
+        if found is None or not hmac.compare_digest(found[1], _hash(parts[3])):
+            return None
+        return found[0]
+
+    def open_session(self, token: Token, *, now: datetime) -> str:
+        """A browser's session; returns the secret for its cookie."""
+        secret = secrets.token_urlsafe(32)
+        self.ledger.change(
+            lambda change: access_rows.insert_session(
+                change.connection, secret_hash=_hash(secret), token_id=token.id, expires_at=now + SESSION_TIME, now=now
+            )
+        )
+        return secret
+
+    def session(self, secret: str, *, now: datetime) -> Token | None:
+        with self.ledger.read() as connection:
+            return access_rows.session_token(connection, _hash(secret), now)
+
+    def close_session(self, secret: str) -> None:
+        self.ledger.change(lambda change: access_rows.delete_session(change.connection, _hash(secret)))
+
+    def tokens(self) -> list[Token]:
+        with self.ledger.read() as connection:
+            return access_rows.list_tokens(connection)
+
+    def revoke(self, token_id: str, *, now: datetime) -> None:
+        """End a token and its sessions at once. Raises NotFound."""
+        if not self.ledger.change(lambda change: access_rows.revoke_token(change.connection, token_id, now)):
+            raise NotFound(f"no token {token_id!r} that is in force")
+
+    def revoke_named(self, name: str, *, now: datetime) -> None:
+        self.ledger.change(lambda change: access_rows.revoke_tokens_named(change.connection, name, now))
+
+    def local_token(self, file: Path, *, now: datetime) -> str:
+        """The admin token of this machine's user: read from `file`, or made at the first start and written there."""
+        if file.exists():
+            bearer = file.read_text(encoding="utf-8").strip()
+            if self.identify(bearer, now=now) is not None:
+                return bearer
+        _, bearer = self.create_token("admin", "local user", now=now)
+        write_private(file, bearer + "\n")
+        return bearer
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, all at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        handle.write(text)
+    unfinished.replace(file)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""When a study has had enough: every limit of its budget but the number of trials, which the database itself holds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tuner.db.engine import Connection
+from tuner.db.lease_rows import lease_time
+from tuner.db.trial_rows import best_trial, trials_of
+from tuner.records import Study, Trial
+from tuner.spec import direction_of
+
+
+def exhausted(connection: Connection, study: Study, now: datetime) -> str | None:
+    """Which limit is reached, in words for people; None while the study may go on."""
+    budget = study.spec.budget
+    if budget.trials is not None and study.n_created >= budget.trials:
+        return f"all {budget.trials} trials were started"
+    if budget.hours is not None and (now - study.created_at).total_seconds() >= budget.hours * 3600:
+        return f"{budget.hours:g} hours have passed"
+    if budget.gpu_hours is not None and gpu_hours(connection, study.id, now) >= budget.gpu_hours:
+        return f"{budget.gpu_hours:g} GPU-hours are used"
+    maximize = direction_of(study.spec) == "maximize"
+    if budget.target is not None:
+        best = best_trial(connection, study.id, maximize=maximize)
+        if best is not None and best.value is not None and _reaches(best.value, budget.target, maximize):
+            return f"the target {budget.target:g} is reached by trial {best.number}"
+    if budget.no_gain_in is not None and trials_since_gain(trials_of(connection, study.id), maximize) >= budget.no_gain_in:
+        return f"no gain in {budget.no_gain_in} trials"
+    return None
+
+
+def gpu_hours(connection: Connection, study_id: str, now: datetime) -> float:
+    """Hours for which trials of the study held a worker's GPUs; a worker without one counts as none."""
+    held = lease_time(connection, study_id)
+    return sum(len(gpus) * ((ended or now) - granted).total_seconds() for granted, ended, gpus in held) / 3600
+
+
+def trials_since_gain(trials: list[Trial], maximize: bool) -> int:
+    """How many trials have finished since the best one did; 0 if none has completed."""
+    finished = [(trial.finished_at, trial) for trial in trials if trial.finished_at is not None]
+    best: float | None = None
+    since = 0
+    for _, trial in sorted(finished, key=lambda pair: (pair[0], pair[1].number)):
+        value = trial.value if trial.state == "completed" else None
+        if value is not None and (best is None or (value > best if maximize else value < best)):
+            best, since = value, 0
+        elif best is not None:
+            since += 1
+    return since
+
+
+def _reaches(value: float, target: float, maximize: bool) -> bool:
+    return value >= target if maximize else value <= target

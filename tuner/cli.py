@@ -1,0 +1,57 @@
+"""The command line: one file a group of commands in `tuner/commands/`; here they are put together.
+
+Exit status: 0 done, 1 failed, 2 misuse (a wrong flag, a wrong field in a study file).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from studies.errors import InvalidInput
+from tuner.commands import database, run, serve, studies, tokens, winner, worker
+from tuner.errors import Refused, TunerError
+
+app = typer.Typer(
+    name="tuner",
+    help="Search hyperparameters for fine-tuning pre-trained models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run.run)
+app.command()(serve.serve)
+app.command()(worker.worker)
+app.add_typer(studies.app, name="studies")
+app.command()(winner.best)
+app.command()(winner.predict)
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(database.app, name="db")
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names; errors that we raise on purpose become one clear message."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except InvalidInput as error:
+        _print_fields(errors, [(entry.field, entry.message) for entry in error.errors])
+        sys.exit(2)
+    except Refused as refusal:
+        if refusal.errors:
+            _print_fields(errors, [(entry.field, entry.message) for entry in refusal.errors])
+        else:
+            errors.print(f"[bold red]error[/] {refusal.detail}", markup=True)
+        sys.exit(2 if refusal.status == 422 else 1)
+    except TunerError as error:
+        errors.print("[bold red]error[/]", end=" ")
+        errors.print(str(error), markup=False)
+        sys.exit(1)
+
+
+def _print_fields(console: Console, fields: list[tuple[str, str]]) -> None:
+    for field, message in fields:
+        console.print("[bold red]error[/]", end=" ")
+        console.print(f"{field}: {message}" if field else message, markup=False)

@@ -1,0 +1,195 @@
+"""The service over HTTP, for the command line, the worker, and any program that trains its own way.
+
+Bring your own training script:
+
+    from tuner.client import Client
+
+    with Client() as client:
+        for trial in client.trials("my-study"):
+            for epoch in range(1, trial.params["epochs"] + 1):
+                accuracy = train_one_epoch(trial.params)
+                if trial.report(epoch=epoch, step=epoch, accuracy=accuracy).stop:
+                    break
+            trial.finish({"accuracy": accuracy})
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from studies.errors import FieldError
+from tuner.errors import Refused, Unreachable
+from tuner.leased_trial import LeasedTrial
+from tuner.settings import Settings
+
+_TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+_LONG_POLL_SECONDS = 20.0
+
+
+class Client:
+    """One service. Without arguments: `TUNER_SERVER` and `TUNER_TOKEN`, else the service that runs on this machine."""
+
+    def __init__(self, server: str | None = None, token: str | None = None, *, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
+        self.server = (server or settings.server or local_service(settings) or _nobody(settings)).rstrip("/")
+        bearer = token or (settings.token.get_secret_value() if settings.token else _token_from(settings.token_file))
+        self._http = httpx2.Client(
+            base_url=self.server, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT, follow_redirects=False
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON at `path` below /api/v1. Raises Refused or Unreachable."""
+        return self.call("GET", path, query=query)
+
+    def post(self, path: str, body: object = None, **query: Any) -> Any:
+        return self.call("POST", path, body=body if body is not None else {}, query=query)
+
+    def call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """One call; the answer's JSON, or None where it has no body. Raises Refused or Unreachable."""
+        content = None if body is None else json.dumps(_travelling(body), allow_nan=False).encode()
+        kinds = {} if body is None else {"Content-Type": "application/json"}
+        response = self._send(
+            verb,
+            path,
+            params={name: value for name, value in (query or {}).items() if value is not None},
+            content=content,
+            headers=kinds | dict(headers or {}),
+            timeout=_TIMEOUT if timeout is None else timeout,
+        )
+        return response.json() if response.content else None
+
+    def upload(self, path: str, file: Path) -> Any:
+        """PUT a file's bytes, streamed."""
+        with file.open("rb") as handle:
+            response = self._send(
+                "PUT", path, content=_chunks(handle), headers={"Content-Type": "application/octet-stream"}, timeout=600.0
+            )
+        return response.json() if response.content else None
+
+    def download(self, path: str, file: Path) -> None:
+        """GET bytes into a file, which appears only once it is whole."""
+        unfinished = file.with_name(file.name + ".part")
+        try:
+            with self._http.stream("GET", f"/api/v1{path}", timeout=600.0) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refused(response)
+                with unfinished.open("wb") as handle:
+                    for chunk in response.iter_bytes():
+                        handle.write(chunk)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        unfinished.replace(file)
+
+    def register(self, gpus: Sequence[Mapping[str, Any]] = (), versions: Mapping[str, str] | None = None) -> str:
+        """Make this process known as a worker; returns its id."""
+        body = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "gpus": list(gpus),
+            "versions": dict(versions or {"python": platform.python_version()}),
+        }
+        return str(self.post("/workers", body)["worker_id"])
+
+    def lease(
+        self, worker_id: str, *, studies: Sequence[str] | None = None, wait_seconds: float = _LONG_POLL_SECONDS
+    ) -> LeasedTrial | None:
+        """A trial to train, or None if none came up within `wait_seconds`."""
+        body = {"worker_id": worker_id, "studies": studies, "wait_seconds": wait_seconds}
+        answer = self.call("POST", "/leases", body=body, timeout=wait_seconds + 30)
+        return None if answer is None else LeasedTrial(self, answer)
+
+    def trials(self, study: str, *, wait_seconds: float = 0.0) -> Iterator[LeasedTrial]:
+        """Lease one trial after the other until the study gives no more (each is kept alive meanwhile).
+
+        A trial whose loop body raises is reported as failed; one that is not finished in the body is released.
+        """
+        study_id = self.get(f"/studies/{study}")["id"]
+        worker_id = self.register()
+        while (trial := self.lease(worker_id, studies=[study_id], wait_seconds=wait_seconds)) is not None:
+            with trial:
+                yield trial
+
+    def _send(self, verb: str, path: str, **options: Any) -> httpx2.Response:
+        try:
+            response = self._http.request(verb, f"/api/v1{path}", **options)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.status_code >= 400:
+            raise _refused(response)
+        if response.is_redirect:
+            raise Refused(response.status_code, f"{self.server} answered with a redirect; is that the service's address?")
+        return response
+
+    def _unreachable(self, error: httpx2.TransportError) -> Unreachable:
+        return Unreachable(f"no answer from {self.server} ({error or type(error).__name__}); is `tuner serve` running there?")
+
+
+def local_service(settings: Settings) -> str | None:
+    """Where the service of this machine listens, if one has said so."""
+    if not settings.service_file.exists():
+        return None
+    url: str = json.loads(settings.service_file.read_text(encoding="utf-8"))["url"]
+    return url
+
+
+def _nobody(settings: Settings) -> str:
+    raise Unreachable(
+        f"no service runs on this machine in {settings.home}; start one with `tuner serve`, or give its address with --server"
+    )
+
+
+def _token_from(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+
+def _refused(response: httpx2.Response) -> Refused:
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    errors = [FieldError(entry["field"], entry["message"]) for entry in problem.get("errors", [])]
+    return Refused(response.status_code, problem.get("detail") or f"the service answered {response.status_code}", errors)
+
+
+def _chunks(handle: Any, size: int = 1 << 20) -> Iterable[bytes]:
+    while chunk := handle.read(size):
+        yield chunk
+
+
+def _travelling(value: Any) -> Any:
+    """JSON has no NaN and no infinities: they travel as strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {key: _travelling(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_travelling(entry) for entry in value]
+    return value

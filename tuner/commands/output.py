@@ -1,0 +1,74 @@
+"""How the command line prints: numbers, tables, JSON, and study files read from disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from studies.errors import InvalidInput
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ServerOption = Annotated[str | None, typer.Option("--server", help="The service's address; default: the one on this machine.")]
+
+console = Console(highlight=False)
+
+
+def print_json(value: object) -> None:
+    """For programs: plain JSON on standard output, whatever the terminal."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number as people read it: 0.8671, 2.3e-05, 12."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or value == 0:
+        return str(value)
+    return f"{value:.{digits}f}" if 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def params(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={number(value, 3)}" for name, value in values.items())
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
+    """A table of text; numbers are formatted by the caller."""
+    made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        made.add_column(escape(column), overflow="fold", no_wrap=index == 0)
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    return made
+
+
+def read_study_file(file: Path) -> dict[str, Any]:
+    """The object in a study file (YAML or JSON). Raises InvalidInput."""
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput.at(str(file), f"can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput.at(str(file), "is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise InvalidInput.at(str(file), f"is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise InvalidInput.at(str(file), "must hold an object with the keys task, model, data and parameters")
+    return raw

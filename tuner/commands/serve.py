@@ -1,0 +1,54 @@
+"""`tuner serve`: the service with its dashboard, and local workers if asked for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from tuner.commands.output import console
+from tuner.pool.processes import LocalWorkers
+from tuner.settings import Settings
+
+
+def serve(
+    database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in TUNER_HOME.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1, this machine only.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Local workers: trials trained at once on this machine.")] = 0,
+) -> None:
+    """Run the service and print the dashboard's address."""
+    configure_logs()
+    given: dict[str, Any] = {"database_url": database, "host": host, "port": port}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    # The HTTP layer stands above this package, so it is named, not imported.
+    server = importlib.import_module("api.server")
+    pool = LocalWorkers(slots=workers, folder=Path(settings.home) / "logs")
+
+    def announce(url: str, token: str, worker_token: str) -> None:
+        console.print(f"Tuner is at [link={url}/login?token={token}]{url}/login?token={token}[/]", soft_wrap=True)
+        if workers:
+            pool.start(url, worker_token)
+
+    try:
+        server.main(settings, announce)
+    finally:
+        pool.stop()
+
+
+def configure_logs() -> None:
+    """Structured lines on standard error; standard output is for what a command answers."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

@@ -1,0 +1,117 @@
+"""`tuner studies …`: what a running service knows, and control over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tuner.client import Client
+from tuner.commands.output import JsonFlag, ServerOption, console, duration, number, params, print_json, read_study_file, table
+
+app = typer.Typer(help="List, show and control studies over REST.", no_args_is_help=True)
+StudyArgument = Annotated[str, typer.Argument(help="A study's name or id.")]
+
+
+@app.command("list")
+def list_studies(as_json: JsonFlag = False, server: ServerOption = None) -> None:
+    """All studies, newest first."""
+    with Client(server) as client:
+        studies = client.get("/studies", limit=1000)["items"]
+    if as_json:
+        print_json(studies)
+        return
+    if not studies:
+        console.print("No studies yet. Start one: tuner run studies/examples/trec.yaml", markup=False)
+        return
+    rows = [[s["name"], s["id"], s["state"], _progress(s), _best(s), s["task"], s["model"]] for s in studies]
+    console.print(table(["name", "id", "state", "trials", "best", "task", "model"], rows))
+
+
+@app.command()
+def show(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption = None) -> None:
+    """One study and its trials, best first."""
+    with Client(server) as client:
+        found = client.get(f"/studies/{study}")
+        descending = found["objective"]["direction"] == "maximize"
+        trials = client.get(f"/studies/{found['id']}/trials", sort="-value" if descending else "value", limit=1000)["items"]
+    if as_json:
+        print_json(found | {"trials": trials})
+        return
+    console.print(
+        f"{found['name']} ({found['id']}): {found['state']}" + (f", {found['reason']}" if found["reason"] else ""), markup=False
+    )
+    console.print(f"{found['task']} · {found['model']} · {found['data']['train']} · {_progress(found)}", markup=False)
+    console.print(trials_table(trials, found["objective"]["metric"]))
+
+
+@app.command()
+def start(
+    file: Annotated[Path, typer.Argument(help="A study file.")], as_json: JsonFlag = False, server: ServerOption = None
+) -> None:
+    """Start the study that a file describes; workers of the service train it."""
+    raw = read_study_file(file)
+    with Client(server) as client:
+        study = client.post("/studies", raw)
+    if as_json:
+        print_json(study)
+    else:
+        console.print(f"started {study['name']} ({study['id']})", markup=False)
+
+
+def _control(action: str, past: str) -> None:
+    @app.command(action, help=f"{action.capitalize()} a study.")
+    def command(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption = None) -> None:
+        with Client(server) as client:
+            found = client.post(f"/studies/{client.get(f'/studies/{study}')['id']}/{action}")
+        if as_json:
+            print_json(found)
+        else:
+            console.print(f"{past} {found['name']} ({found['id']})", markup=False)
+
+
+for _action, _past in (("pause", "paused"), ("resume", "resumed"), ("stop", "stopped")):
+    _control(_action, _past)
+
+
+@app.command()
+def export(
+    study: StudyArgument,
+    file: Annotated[Path, typer.Argument(help="Where to; .csv or .json says which.")],
+    server: ServerOption = None,
+) -> None:
+    """Write all trials of a study to a file."""
+    if file.suffix not in (".csv", ".json"):
+        raise typer.BadParameter("must end in .csv or .json", param_hint="FILE")
+    with Client(server) as client:
+        client.download(f"/studies/{client.get(f'/studies/{study}')['id']}/export?format={file.suffix[1:]}", file)
+    console.print(f"wrote {file}", markup=False)
+
+
+@app.command()
+def delete(study: StudyArgument, server: ServerOption = None) -> None:
+    """Remove a study that is not running, with its trials, metrics and models."""
+    with Client(server) as client:
+        client.call("DELETE", f"/studies/{client.get(f'/studies/{study}')['id']}")
+    console.print(f"deleted {study}", markup=False)
+
+
+def trials_table(trials: list[dict[str, Any]], metric: str, *, title: str | None = None) -> Any:
+    """Trials as people compare them."""
+    rows = [
+        [t["number"], t["state"], number(t["value"]), number(t["epoch"], 0), params(t["params"]), duration(t["seconds"])]
+        for t in trials
+    ]
+    return table(["trial", "state", metric, "epochs", "parameters", "time"], rows, title=title)
+
+
+def _progress(study: dict[str, Any]) -> str:
+    counts = study["counts"]
+    ended = counts["completed"] + counts["pruned"] + counts["stopped"] + counts["failed"]
+    total = study["budget"]["trials"]
+    return f"{ended}/{total}" if total else str(ended)
+
+
+def _best(study: dict[str, Any]) -> str:
+    return number(study["best"]["value"]) if study["best"] else "–"

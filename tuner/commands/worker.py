@@ -1,0 +1,37 @@
+"""`tuner worker`: an agent that trains trials on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from tuner.client import Client
+from tuner.commands.serve import configure_logs
+from tuner.worker import Worker, make_slots, prepare
+
+log = structlog.get_logger()
+
+
+def worker(
+    server: Annotated[str | None, typer.Option("--server", help="The service's address; or TUNER_SERVER.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Trials at once; default: one per GPU, else one per 4 cores.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="Use only the first so many GPUs; 0: CPU only.")] = None,
+    study: Annotated[list[str] | None, typer.Option(help="Train for these studies only (ids).")] = None,
+) -> None:
+    """Lease trials from a service and train them until ended by Ctrl-C or SIGTERM; trials it holds are given back."""
+    configure_logs()
+    # Nothing is fetched behind a study's back: a model is on this machine, or the user says so by unsetting this.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
+        found = [] if gpus == 0 else prepare()[:gpus]
+        agent = Worker(client, make_slots(len(found), slots), folder=Path(folder), studies=study)
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: agent.stopping.set())
+        log.info("worker ready", server=client.server, slots=len(agent.slots), gpus=len(found))
+        agent.run(found)

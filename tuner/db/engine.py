@@ -1,0 +1,146 @@
+"""The one door to the database: many readers, one writer.
+
+All writes run on one thread, in the order they came, and those that wait together share a commit: a durable commit
+costs milliseconds (an fsync), so one a call would cap SQLite near 300 calls a second. A call is answered after its
+commit. Each runs in a savepoint, so one that fails takes no other with it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tuner.errors import Unavailable
+
+__all__ = ["Connection", "Database"]
+
+Result = TypeVar("Result")
+_Call = tuple[Callable[[Connection], Any], "Future[Any]"]
+_MOST_IN_ONE_COMMIT = 256
+
+
+class Database:
+    """A database whose schema is up to date (see `tuner.db.migrations`).
+
+    `on_rollback` is called whenever work that had already run was undone, from the writer's thread: whoever
+    keeps in memory what rows say must then forget it.
+    """
+
+    def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
+        self.engine = make_engine(url)
+        self.on_rollback = on_rollback
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
+        self._writer.start()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; it sees one moment of the database on SQLite, each statement's own on PostgreSQL."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise _translated(error) from error
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction on the writer's thread; returns its result after the commit.
+
+        Raises whatever `work` raised (its changes are undone), or Unavailable if the commit failed.
+        """
+        if threading.current_thread() is self._writer:
+            raise RuntimeError("a write inside a write would wait for itself; pass the connection on instead")
+        future: Future[Any] = Future()
+        self._calls.put((work, future))
+        result: Result = future.result()
+        return result
+
+    def close(self) -> None:
+        """Finish what is queued, then let go of every connection."""
+        self._calls.put(None)
+        self._writer.join()
+        self.engine.dispose()
+
+    def _write_loop(self) -> None:
+        while (first := self._calls.get()) is not None:
+            batch = [first]
+            closing = False
+            while len(batch) < _MOST_IN_ONE_COMMIT and not self._calls.empty():
+                following = self._calls.get()
+                if following is None:
+                    closing = True
+                    break
+                batch.append(following)
+            self._commit(batch)
+            if closing:
+                return
+
+    def _commit(self, batch: list[_Call]) -> None:
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with self.engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
+                outcomes = [self._run(connection, work, future) for work, future in batch]
+        except SQLAlchemyError as error:
+            self.on_rollback()
+            failure = _translated(error)
+            outcomes = [(future, None, failure) for _, future in batch]
+        for future, result, problem in outcomes:
+            if problem is None:
+                future.set_result(result)
+            else:
+                future.set_exception(problem)
+
+    def _run(
+        self, connection: Connection, work: Callable[[Connection], Any], future: Future[Any]
+    ) -> tuple[Future[Any], Any, BaseException | None]:
+        try:
+            with connection.begin_nested():
+                return future, work(connection), None
+        except BaseException as error:  # carried to the caller's thread, which raises it
+            self.on_rollback()
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            return future, None, error
+
+
+def make_engine(url: str) -> Engine:
+    """An engine set up for durability; makes the folder of an SQLite file, readable by its owner only."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
+    if parsed.database and parsed.database != ":memory:":
+        path = Path(parsed.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)
+    engine = create_engine(parsed, pool_size=10, max_overflow=30)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Transactions are begun by `_begin_sqlite`, not by the driver, which would begin them too late.
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 10000", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer that begins as a reader fails with "database is locked" when it first writes: take the lock at once.
+    writes = connection.get_execution_options().get("tuner_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _translated(error: SQLAlchemyError) -> Exception:
+    """Faults of the database server or the disk become Unavailable; a mistake in our own statement stays what it is."""
+    if isinstance(error, DBAPIError) and type(error).__name__ in ("OperationalError", "InterfaceError"):
+        return Unavailable(f"the database cannot be reached or written to just now: {error.orig}")
+    return error

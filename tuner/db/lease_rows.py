@@ -1,0 +1,82 @@
+"""Rows of `leases`: each is one attempt at a trial, and its id is the fencing token."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select, update
+
+from tuner.db.engine import Connection
+from tuner.db.tables import leases, trials, workers
+from tuner.records import Attempt
+
+
+def insert_lease(
+    connection: Connection, *, lease_id: str, trial_id: int, attempt: int, worker_id: str, now: datetime, expires_at: datetime
+) -> None:
+    connection.execute(
+        insert(leases).values(
+            id=lease_id, trial_id=trial_id, attempt=attempt, worker_id=worker_id, granted_at=now, expires_at=expires_at
+        )
+    )
+
+
+def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
+    row = connection.execute(select(leases).where(leases.c.id == lease_id)).mappings().first()
+    return None if row is None else _attempt(row)
+
+
+def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime, now: datetime) -> bool:
+    """Whether the lease was still open."""
+    statement = update(leases).where(leases.c.id == lease_id, leases.c.ended_at.is_(None)).values(expires_at=expires_at)
+    worker_id = connection.execute(statement.returning(leases.c.worker_id)).scalar_one_or_none()
+    if worker_id is not None:
+        connection.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now))
+    return worker_id is not None
+
+
+def end_lease(connection: Connection, lease_id: str, *, outcome: str, message: str | None, now: datetime) -> None:
+    statement = update(leases).where(leases.c.id == lease_id, leases.c.ended_at.is_(None))
+    connection.execute(statement.values(ended_at=now, outcome=outcome, message=message))
+
+
+def expired_leases(connection: Connection, *, now: datetime, limit: int = 1000) -> list[Attempt]:
+    """Open leases whose time is over, longest first."""
+    query = select(leases).where(leases.c.ended_at.is_(None), leases.c.expires_at < now)
+    rows = connection.execute(query.order_by(leases.c.expires_at).limit(limit)).mappings()
+    return [_attempt(row) for row in rows]
+
+
+def attempts_of(connection: Connection, trial_id: int) -> list[Attempt]:
+    query = select(leases).where(leases.c.trial_id == trial_id).order_by(leases.c.attempt)
+    return [_attempt(row) for row in connection.execute(query).mappings()]
+
+
+def attempts_of_study(connection: Connection, study_id: str) -> list[Attempt]:
+    query = select(leases).join(trials, trials.c.id == leases.c.trial_id).where(trials.c.study_id == study_id)
+    return [_attempt(row) for row in connection.execute(query.order_by(leases.c.granted_at)).mappings()]
+
+
+def open_leases(connection: Connection) -> dict[str, list[tuple[str, int]]]:
+    """worker id → the (study id, trial number) it trains now."""
+    query = select(leases.c.worker_id, trials.c.study_id, trials.c.number).join(trials, trials.c.lease_id == leases.c.id)
+    held: dict[str, list[tuple[str, int]]] = {}
+    for worker_id, study_id, number in connection.execute(query.where(trials.c.state == "running")):
+        held.setdefault(worker_id, []).append((study_id, number))
+    return held
+
+
+def lease_time(connection: Connection, study_id: str) -> list[tuple[datetime, datetime | None, Any]]:
+    """(granted, ended, GPUs of the worker) of every attempt of a study: what GPU-hours are counted from."""
+    query = (
+        select(leases.c.granted_at, leases.c.ended_at, workers.c.gpus)
+        .join(trials, trials.c.id == leases.c.trial_id)
+        .join(workers, workers.c.id == leases.c.worker_id)
+        .where(trials.c.study_id == study_id)
+    )
+    return [(granted, ended, gpus) for granted, ended, gpus in connection.execute(query)]
+
+
+def _attempt(row: RowMapping) -> Attempt:
+    return Attempt(**row)

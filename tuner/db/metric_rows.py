@@ -1,0 +1,143 @@
+"""Rows of `metrics`, `logs` and `artifacts`: what a trial leaves behind while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tuner.db.engine import Connection
+from tuner.db.tables import artifacts, logs, metrics, trials
+from tuner.records import Artifact, LogLine, MetricPoint
+
+
+def insert_metrics(
+    connection: Connection, *, trial_id: int, attempt: int, points: Iterable[MetricPoint], now: datetime
+) -> list[MetricPoint]:
+    """Store what is not stored yet, and return just that: of a number reported twice, the first stands."""
+    new = []
+    for point in points:
+        values = {
+            "trial_id": trial_id,
+            "attempt": attempt,
+            "split": point.split,
+            "name": point.name,
+            "step": point.step,
+            "epoch": point.epoch,
+            "value": None if math.isnan(point.value) else point.value,
+            "reported_at": now,
+            "superseded": False,
+        }
+        stored = _insert_or_ignore(connection, metrics).values(values).returning(metrics.c.step)
+        if connection.execute(stored).first() is not None:
+            new.append(point)
+    return new
+
+
+def supersede_metrics(connection: Connection, trial_id: int) -> None:
+    """Set aside what earlier attempts reported, because the trial starts over."""
+    connection.execute(update(metrics).where(metrics.c.trial_id == trial_id).values(superseded=True))
+
+
+def metrics_of(connection: Connection, trial_id: int) -> list[MetricPoint]:
+    """Every point of the attempt that counts, by step."""
+    query = select(metrics).where(metrics.c.trial_id == trial_id, metrics.c.superseded.is_(False))
+    rows = connection.execute(query.order_by(metrics.c.step, metrics.c.split, metrics.c.name)).mappings()
+    return [_point(row) for row in rows]
+
+
+def metrics_of_study(
+    connection: Connection, study_id: str, *, name: str, split: str = "validation", numbers: Sequence[int] | None = None
+) -> dict[int, list[MetricPoint]]:
+    """trial number → its points of one metric, by step."""
+    query = (
+        select(trials.c.number, metrics)
+        .join(trials, trials.c.id == metrics.c.trial_id)
+        .where(trials.c.study_id == study_id, metrics.c.name == name, metrics.c.split == split)
+        .where(metrics.c.superseded.is_(False))
+    )
+    if numbers is not None:
+        query = query.where(trials.c.number.in_(numbers))
+    found: dict[int, list[MetricPoint]] = {}
+    for row in connection.execute(query.order_by(trials.c.number, metrics.c.step)).mappings():
+        found.setdefault(row["number"], []).append(_point(row))
+    return found
+
+
+def metric_names(connection: Connection, study_id: str) -> list[tuple[str, str]]:
+    """Every (split, name) that trials of the study have reported."""
+    query = select(metrics.c.split, metrics.c.name).join(trials, trials.c.id == metrics.c.trial_id)
+    rows = connection.execute(query.where(trials.c.study_id == study_id).distinct().order_by(metrics.c.split, metrics.c.name))
+    return [(split, name) for split, name in rows]
+
+
+def append_logs(connection: Connection, *, trial_id: int, attempt: int, lines: Sequence[str], now: datetime) -> None:
+    last = connection.execute(select(func.coalesce(func.max(logs.c.seq), 0)).where(logs.c.trial_id == trial_id)).scalar_one()
+    if lines:
+        rows = [
+            {"trial_id": trial_id, "seq": last + 1 + index, "attempt": attempt, "logged_at": now, "text": line}
+            for index, line in enumerate(lines)
+        ]
+        connection.execute(insert(logs), rows)
+
+
+def logs_of(connection: Connection, trial_id: int, *, after: int = 0, limit: int = 1000) -> list[LogLine]:
+    query = select(logs.c.seq, logs.c.attempt, logs.c.logged_at, logs.c.text)
+    query = query.where(logs.c.trial_id == trial_id, logs.c.seq > after).order_by(logs.c.seq).limit(limit)
+    return [LogLine(**row) for row in connection.execute(query).mappings()]
+
+
+def put_artifact(connection: Connection, artifact: Artifact) -> str | None:
+    """Store or replace; returns the path of the file that was replaced."""
+    key = (artifacts.c.trial_id == artifact.trial_id, artifacts.c.name == artifact.name)
+    replaced = connection.execute(delete(artifacts).where(*key).returning(artifacts.c.path)).scalar_one_or_none()
+    connection.execute(
+        insert(artifacts).values(
+            trial_id=artifact.trial_id,
+            name=artifact.name,
+            size=artifact.size,
+            sha256=artifact.sha256,
+            path=artifact.path,
+            created_at=artifact.created_at,
+        )
+    )
+    return replaced
+
+
+def artifacts_of(connection: Connection, trial_id: int) -> list[Artifact]:
+    query = select(artifacts).where(artifacts.c.trial_id == trial_id).order_by(artifacts.c.name)
+    return [Artifact(**row) for row in connection.execute(query).mappings()]
+
+
+def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int]) -> list[str]:
+    """Forget the artifacts of finished trials but those with the ids `keep`; returns the paths of their files."""
+    finished = select(trials.c.id).where(
+        trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
+    )
+    removed = connection.execute(delete(artifacts).where(artifacts.c.trial_id.in_(finished)).returning(artifacts.c.path))
+    return list(removed.scalars())
+
+
+def artifact_paths(connection: Connection, study_id: str) -> list[str]:
+    query = select(artifacts.c.path).join(trials, trials.c.id == artifacts.c.trial_id).where(trials.c.study_id == study_id)
+    return list(connection.execute(query).scalars())
+
+
+def lease_is_current(connection: Connection, trial_id: int, lease_id: str) -> bool:
+    """Whether the lease holds the trial, which still runs."""
+    query = select(trials.c.id).where(trials.c.id == trial_id, trials.c.lease_id == lease_id, trials.c.state == "running")
+    return connection.execute(query).first() is not None
+
+
+def _insert_or_ignore(connection: Connection, table: Table) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _point(row: Any) -> MetricPoint:
+    value = math.nan if row["value"] is None else row["value"]
+    return MetricPoint(name=row["name"], value=value, step=row["step"], epoch=row["epoch"], split=row["split"])

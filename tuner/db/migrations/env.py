@@ -1,0 +1,16 @@
+"""Run by Alembic; the connection comes from `tuner.db.migrate`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from tuner.db.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table="tuner_version",
+    render_as_batch=True,
+    compare_type=True,
+)
+context.run_migrations()

@@ -1,0 +1,222 @@
+"""Rows of `studies`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, delete, func, insert, or_, select, update
+
+from tuner.db.engine import Connection
+from tuner.db.tables import idempotency, studies, trials
+from tuner.records import LIVE_STUDY_STATES, TRIAL_STATES, Facts, Study, StudyState
+from tuner.spec import StudySpec
+
+
+def insert_study(connection: Connection, study: Study) -> None:
+    connection.execute(
+        insert(studies).values(
+            id=study.id,
+            name=study.name,
+            live_name=study.name,
+            state=study.state,
+            reason=study.reason,
+            spec=study.spec.model_dump(mode="json"),
+            facts=_facts_row(study.facts),
+            n_created=study.n_created,
+            max_trials=study.spec.budget.trials,
+            parallelism=study.spec.parallelism,
+            version=study.version,
+            search_attrs=dict(study.search_attrs),
+            created_at=study.created_at,
+            updated_at=study.updated_at,
+        )
+    )
+
+
+def get_study(connection: Connection, study_id: str) -> Study | None:
+    row = connection.execute(select(studies).where(studies.c.id == study_id)).mappings().first()
+    return None if row is None else _study(row)
+
+
+def find_study(connection: Connection, id_or_name: str) -> Study | None:
+    """By id, else the newest of that name."""
+    found = get_study(connection, id_or_name)
+    if found is not None:
+        return found
+    query = select(studies).where(studies.c.name == id_or_name).order_by(studies.c.created_at.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _study(row)
+
+
+def live_study_named(connection: Connection, name: str) -> Study | None:
+    row = connection.execute(select(studies).where(studies.c.live_name == name)).mappings().first()
+    return None if row is None else _study(row)
+
+
+def list_studies(
+    connection: Connection,
+    *,
+    states: Sequence[str] = (),
+    text: str | None = None,
+    tag: tuple[str, str | None] | None = None,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 100,
+) -> tuple[list[Study], int]:
+    """Newest first, and how many there are in all; `before` is the (created_at, id) of the last one seen."""
+    query = select(studies)
+    if states:
+        query = query.where(studies.c.state.in_(states))
+    if text:
+        query = query.where(func.lower(studies.c.name).contains(text.lower(), autoescape=True))
+    if tag is not None:
+        value = studies.c.spec["tags"][tag[0]].as_string()
+        query = query.where(value.is_not(None) if tag[1] is None else value == tag[1])
+    total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    if before is not None:
+        older = and_(studies.c.created_at == before[0], studies.c.id < before[1])
+        query = query.where(or_(studies.c.created_at < before[0], older))
+    rows = connection.execute(query.order_by(studies.c.created_at.desc(), studies.c.id.desc()).limit(limit)).mappings()
+    return [_study(row) for row in rows], total
+
+
+def running_studies(connection: Connection, study_ids: Sequence[str] | None = None) -> list[Study]:
+    """Those that may hand out trials, oldest first."""
+    query = select(studies).where(studies.c.state == "running").order_by(studies.c.created_at)
+    if study_ids is not None:
+        query = query.where(studies.c.id.in_(study_ids))
+    return [_study(row) for row in connection.execute(query).mappings()]
+
+
+def claim_number(connection: Connection, study_id: str) -> int | None:
+    """The number of a new trial, or None if budget, parallelism or the study's state allow none.
+
+    One conditional statement: whatever the number of workers, the budget is never exceeded and numbers have no holes.
+    """
+    running = select(func.count()).where(trials.c.study_id == study_id, trials.c.state == "running").scalar_subquery()
+    claimed = connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id, studies.c.state == "running", running < studies.c.parallelism)
+        .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials))
+        .values(n_created=studies.c.n_created + 1)
+        .returning(studies.c.n_created)
+    ).scalar_one_or_none()
+    return None if claimed is None else claimed - 1
+
+
+def claim_enqueued_number(connection: Connection, study_id: str) -> int | None:
+    """As `claim_number` for a trial that waits first, so that parallelism does not matter yet."""
+    claimed = connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id, studies.c.state.in_(LIVE_STUDY_STATES))
+        .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials))
+        .values(n_created=studies.c.n_created + 1)
+        .returning(studies.c.n_created)
+    ).scalar_one_or_none()
+    return None if claimed is None else claimed - 1
+
+
+def set_state(
+    connection: Connection,
+    study_id: str,
+    state: StudyState,
+    *,
+    allowed_from: Sequence[StudyState],
+    reason: str | None,
+    now: datetime,
+) -> bool:
+    """Change the state if it is one of `allowed_from`; whether it was."""
+    live = state in LIVE_STUDY_STATES
+    changed = connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id, studies.c.state.in_(allowed_from))
+        .values(
+            state=state,
+            reason=reason,
+            live_name=studies.c.name if live else None,
+            version=studies.c.version + 1,
+            updated_at=now,
+            finished_at=None if live else now,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def set_spec(connection: Connection, study_id: str, spec: StudySpec, *, version: int, now: datetime) -> bool:
+    """Replace the spec if the study still has `version`; whether it had."""
+    changed = connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id, studies.c.version == version)
+        .values(
+            spec=spec.model_dump(mode="json"),
+            max_trials=spec.budget.trials,
+            parallelism=spec.parallelism,
+            version=version + 1,
+            updated_at=now,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def set_search_attrs(connection: Connection, study_id: str, attrs: Mapping[str, Any]) -> None:
+    connection.execute(update(studies).where(studies.c.id == study_id).values(search_attrs=dict(attrs)))
+
+
+def delete_study(connection: Connection, study_id: str) -> bool:
+    """Delete one that is not running, with all that belongs to it; whether there was one."""
+    deleted = connection.execute(delete(studies).where(studies.c.id == study_id, studies.c.state != "running"))
+    return deleted.rowcount == 1
+
+
+def counts(connection: Connection, study_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """study id → trial state → how many; every state is named."""
+    query = (
+        select(trials.c.study_id, trials.c.state, func.count())
+        .where(trials.c.study_id.in_(study_ids))
+        .group_by(trials.c.study_id, trials.c.state)
+    )
+    found: dict[str, dict[str, int]] = {study_id: {state: 0 for state in TRIAL_STATES} for study_id in study_ids}
+    for study_id, state, count in connection.execute(query):
+        found[study_id][state] = count
+    return found
+
+
+def remember_request(connection: Connection, *, key: str, body_hash: str, study_id: str, now: datetime) -> None:
+    connection.execute(insert(idempotency).values(key=key, body_hash=body_hash, study_id=study_id, created_at=now))
+
+
+def remembered_request(connection: Connection, key: str) -> tuple[str, str] | None:
+    """(hash of the body, id of the study it made) of an earlier request with that key."""
+    row = connection.execute(select(idempotency.c.body_hash, idempotency.c.study_id).where(idempotency.c.key == key)).first()
+    return None if row is None else (row.body_hash, row.study_id)
+
+
+def _facts_row(facts: Facts) -> dict[str, Any]:
+    return {
+        "blocks": facts.blocks,
+        "train_rows": facts.train_rows,
+        "validation_rows": facts.validation_rows,
+        "test_rows": facts.test_rows,
+        "fingerprint": facts.fingerprint,
+        "classes": list(facts.classes),
+        "baseline": dict(facts.baseline),
+    }
+
+
+def _study(row: RowMapping) -> Study:
+    facts = row["facts"]
+    return Study(
+        id=row["id"],
+        name=row["name"],
+        state=row["state"],
+        reason=row["reason"],
+        spec=StudySpec.model_validate(row["spec"]),
+        facts=Facts(**(facts | {"classes": tuple(facts["classes"])})),
+        n_created=row["n_created"],
+        version=row["version"],
+        search_attrs=row["search_attrs"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        finished_at=row["finished_at"],
+    )

@@ -1,0 +1,44 @@
+"""Rows of `workers`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select, update
+
+from tuner.db.engine import Connection
+from tuner.db.tables import workers
+from tuner.records import Worker
+
+
+def insert_worker(connection: Connection, worker: Worker) -> None:
+    connection.execute(
+        insert(workers).values(
+            id=worker.id,
+            host=worker.host,
+            pid=worker.pid,
+            gpus=[dict(gpu) for gpu in worker.gpus],
+            versions=dict(worker.versions),
+            registered_at=worker.registered_at,
+            seen_at=worker.seen_at,
+        )
+    )
+
+
+def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker | None:
+    """Note that a worker is alive; None if it is not known."""
+    statement = update(workers).where(workers.c.id == worker_id).values(seen_at=now).returning(*workers.c)
+    row = connection.execute(statement).mappings().first()
+    return None if row is None else _worker(row)
+
+
+def list_workers(connection: Connection, *, limit: int = 1000) -> list[Worker]:
+    """Last seen first."""
+    rows = connection.execute(select(workers).order_by(workers.c.seen_at.desc()).limit(limit)).mappings()
+    return [_worker(row) for row in rows]
+
+
+def _worker(row: RowMapping) -> Worker:
+    fields: dict[str, Any] = dict(row)
+    return Worker(**(fields | {"gpus": tuple(fields["gpus"])}))

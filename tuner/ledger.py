@@ -1,0 +1,73 @@
+"""The rows, what the search remembers of them, and who is told when they change: shared by manager and lifecycle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from tuner.db.engine import Connection, Database
+from tuner.db.metric_rows import metrics_of_study
+from tuner.db.trial_rows import trials_of
+from tuner.events import EventLog, Kind
+from tuner.records import Study, Trial
+from tuner.search import Search
+from tuner.spec import objective_of
+
+Result = TypeVar("Result")
+
+
+class Change:
+    """One transaction: its connection, the search of each study, and what to tell once it is committed."""
+
+    def __init__(self, connection: Connection, searches: dict[str, Search]) -> None:
+        self.connection = connection
+        self.news: list[tuple[Kind, dict[str, Any]]] = []
+        self._searches = searches
+
+    def search(self, study: Study) -> Search:
+        """The study's search, rebuilt from rows if it is not in memory."""
+        if study.id not in self._searches:
+            reports = metrics_of_study(self.connection, study.id, name=objective_of(study.spec).metric)
+            self._searches[study.id] = Search(study, trials_of(self.connection, study.id), reports)
+        return self._searches[study.id]
+
+    def forget_search(self, study_id: str) -> None:
+        """Rows have changed in a way that the search in memory cannot follow."""
+        self._searches.pop(study_id, None)
+
+    def tell_search(self, trial: Trial) -> None:
+        """A trial has ended; a search that is not in memory will read so from its row."""
+        if trial.study_id in self._searches:
+            self._searches[trial.study_id].tell(trial)
+
+    def tell(self, kind: Kind, **data: Any) -> None:
+        self.news.append((kind, data))
+
+    def tell_trial(self, trial: Trial) -> None:
+        self.tell("trial", study_id=trial.study_id, number=trial.number, state=trial.state)
+
+
+class Ledger:
+    """The database, with one search a running study in memory beside it."""
+
+    def __init__(self, database: Database, events: EventLog) -> None:
+        self.database = database
+        self.events = events
+        self._searches: dict[str, Search] = {}
+        database.on_rollback = self._searches.clear
+
+    def read(self) -> AbstractContextManager[Connection]:
+        return self.database.read()
+
+    def change(self, work: Callable[[Change], Result]) -> Result:
+        """Run `work` in one transaction; listeners hear of it after the commit."""
+
+        def in_transaction(connection: Connection) -> tuple[Result, Change]:
+            change = Change(connection, self._searches)
+            return work(change), change
+
+        result, change = self.database.write(in_transaction)
+        for kind, data in change.news:
+            self.events.publish(kind, **data)
+        return result

@@ -1,0 +1,293 @@
+"""What people can do with studies and trials: start, pause, resume, stop, change, enqueue, delete.
+
+Every method is one transaction, and leaves a line in the audit log that says who did it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from studies.definition import ParamValue
+from studies.errors import FieldError, InvalidInput, known
+from studies.space import Fixed, Space, active, contains, nearest
+from tuner.db import access_rows, study_rows, trial_rows
+from tuner.errors import Conflict, NotFound, StaleVersion
+from tuner.ledger import Change, Ledger
+from tuner.manager import settle
+from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
+from tuner.spec import CheckedStudy, StudySpec, facts_of, parse, space_of
+
+CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who asks for a change."""
+
+    token: Token | None = None
+    address: str | None = None
+
+
+class Lifecycle:
+    """What people can do."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def create(self, checked: CheckedStudy, *, actor: Actor, now: datetime, idempotency: tuple[str, str] | None = None) -> Study:
+        """Start a study. Its first trial is the untuned default, which the winner is later compared with.
+
+        `idempotency` is (key, hash of the body): the same request sent again answers the study it made before.
+        Raises Conflict if a live study has the name, or the key came with another body.
+        """
+        study = _new_study(checked, now)
+
+        def work(change: Change) -> Study:
+            if idempotency is not None:
+                earlier = _earlier(change, *idempotency)
+                if earlier is not None:
+                    return earlier
+                key, body_hash = idempotency
+                study_rows.remember_request(change.connection, key=key, body_hash=body_hash, study_id=study.id, now=now)
+            if study_rows.live_study_named(change.connection, study.name) is not None:
+                raise Conflict(f"a study named {study.name!r} is running or paused; choose another name, or stop that one first")
+            study_rows.insert_study(change.connection, study)
+            _enqueue(change, study, default_params(checked), origin="default", now=now)
+            _note(change, actor, "study.create", study.id, now, study.name)
+            return _get(change, study.id)
+
+        return self.ledger.change(work)
+
+    def pause(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+        """Hand out no more trials; those that run are told to stop and wait to go on."""
+        return self._set_state(study_id, "paused", ("running",), "paused by a user", actor, now)
+
+    def resume(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+        return self._set_state(study_id, "running", ("paused",), None, actor, now)
+
+    def stop(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+        """End the study now. Trials that run or wait end as stopped and keep their last reported value."""
+
+        def work(change: Change) -> None:
+            ended = trial_rows.stop_trials(
+                change.connection, study_id, states=("waiting", "running"), reason="the study was stopped", now=now
+            )
+            for trial in ended:
+                change.tell_trial(trial)
+            change.forget_search(study_id)
+
+        return self._set_state(study_id, "stopped", LIVE_STUDY_STATES, "stopped by a user", actor, now, also=work)
+
+    def stop_trial(self, study_id: str, number: int, *, actor: Actor, now: datetime) -> Trial:
+        """End one trial now; it keeps its last reported value. One that has ended stays as it is."""
+
+        def work(change: Change) -> Trial:
+            study = _get(change, study_id)
+            ended = trial_rows.stop_trials(
+                change.connection, study.id, states=("waiting", "running"), reason="stopped by a user", now=now, number=number
+            )
+            for trial in ended:
+                change.tell_search(trial)
+                change.tell_trial(trial)
+            _note(change, actor, "trial.stop", f"{study.id}/{number}", now)
+            settle(change, study, now)
+            found = trial_rows.get_trial(change.connection, study.id, number)
+            if found is None:
+                raise NotFound(f"study {study.name!r} has no trial {number}")
+            return found
+
+        return self.ledger.change(work)
+
+    def change_study(
+        self, study_id: str, changes: Mapping[str, Any], *, version: int | None, actor: Actor, now: datetime
+    ) -> Study:
+        """Change what may change while a study lives. `version` is what the caller read (If-Match).
+
+        Raises InvalidInput, StaleVersion if the study has changed since, Conflict if it is over.
+        """
+        wrong = [name for name in changes if name not in CHANGEABLE]
+        if wrong:
+            raise InvalidInput([FieldError(name, f"can't be changed; {known(CHANGEABLE)}") for name in wrong])
+
+        def work(change: Change) -> Study:
+            study = _get(change, study_id)
+            if version is not None and version != study.version:
+                raise StaleVersion()
+            if study.state not in LIVE_STUDY_STATES and set(changes) - {"notes", "tags"}:
+                raise Conflict(f"study {study.name!r} is {study.state}; only notes and tags of a finished study can be changed")
+            spec = _changed_spec(study, changes)
+            study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now)
+            change.forget_search(study.id)
+            _note(change, actor, "study.change", study.id, now, ", ".join(sorted(changes)))
+            change.tell("study", study_id=study.id, state=study.state)
+            settle(change, study, now)
+            return _get(change, study.id)
+
+        return self.ledger.change(work)
+
+    def enqueue(self, study_id: str, params: Mapping[str, ParamValue], *, actor: Actor, now: datetime) -> Trial:
+        """Add a trial with given parameters; those left out are sampled. It counts against the budget.
+
+        Raises InvalidInput for parameters outside the space, Conflict if the budget leaves no trial.
+        """
+
+        def work(change: Change) -> Trial:
+            study = _get(change, study_id)
+            errors = given_errors(space_of(study.spec, study.facts.blocks), params)
+            if errors:
+                raise InvalidInput(errors)
+            trial = _enqueue(change, study, params, origin="enqueued", now=now)
+            _note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
+            return trial
+
+        return self.ledger.change(work)
+
+    def delete(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+        """Remove a study that is not running, with all its trials. Returns what was removed."""
+
+        def work(change: Change) -> Study:
+            study = _get(change, study_id)
+            if not study_rows.delete_study(change.connection, study.id):
+                raise Conflict(f"study {study.name!r} is running; stop it first")
+            change.forget_search(study.id)
+            _note(change, actor, "study.delete", study.id, now, study.name)
+            change.tell("study", study_id=study.id, state="deleted")
+            return study
+
+        return self.ledger.change(work)
+
+    def _set_state(
+        self,
+        study_id: str,
+        state: StudyState,
+        allowed_from: Sequence[StudyState],
+        reason: str | None,
+        actor: Actor,
+        now: datetime,
+        *,
+        also: Any = None,
+    ) -> Study:
+        """Change a study's state; asked for twice, the second time changes nothing."""
+
+        def work(change: Change) -> Study:
+            study = _get(change, study_id)
+            if study.state == state:
+                return study
+            if not study_rows.set_state(change.connection, study.id, state, allowed_from=allowed_from, reason=reason, now=now):
+                raise Conflict(f"study {study.name!r} is {study.state}; that needs it to be {' or '.join(allowed_from)}")
+            if also is not None:
+                also(change)
+            _note(change, actor, f"study.{state}", study.id, now, study.name)
+            change.tell("study", study_id=study.id, state=state)
+            return _get(change, study.id)
+
+        return self.ledger.change(work)
+
+
+def default_params(checked: CheckedStudy) -> dict[str, ParamValue]:
+    """The untuned default: what the task's common trainer would use, moved into the space where it lies outside."""
+    given: dict[str, ParamValue] = {}
+    for name, parameter in checked.space.items():
+        rule = checked.definition.hyperparameter(name)
+        if rule is not None and active(parameter, given):
+            given[name] = nearest(parameter, rule.default)
+    return given
+
+
+def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldError]:
+    errors = []
+    for name, value in params.items():
+        if name not in space:
+            errors.append(FieldError(f"params.{name}", f"unknown parameter; {known(list(space))}"))
+        elif not contains(space[name], value):
+            errors.append(FieldError(f"params.{name}", f"{value!r} is not in the study's space: {space[name]}"))
+    return errors
+
+
+def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, origin: Origin, now: datetime) -> Trial:
+    number = study_rows.claim_enqueued_number(change.connection, study.id)
+    if number is None:
+        raise Conflict(
+            f"study {study.name!r} is {study.state} and has started {study.n_created} trials: its budget leaves no other"
+        )
+    space = space_of(study.spec, study.facts.blocks)
+    searched = {name: value for name, value in params.items() if not isinstance(space[name], Fixed)}
+    suggestion = change.search(study).ask(number, searched)
+    trial = trial_rows.insert_trial(
+        change.connection,
+        study_id=study.id,
+        number=number,
+        origin=origin,
+        params=suggestion.params,
+        search_attrs=suggestion.search_attrs,
+        now=now,
+    )
+    change.tell_trial(trial)
+    return trial
+
+
+def _new_study(checked: CheckedStudy, now: datetime) -> Study:
+    study_id = secrets.token_hex(5)
+    name = checked.spec.name or _made_up_name(checked.spec, study_id)
+    facts = facts_of(checked)
+    return Study(
+        id=study_id,
+        name=name,
+        state="running",
+        reason=None,
+        spec=checked.spec.model_copy(update={"name": name}),
+        facts=Facts(**facts),
+        n_created=0,
+        version=1,
+        search_attrs={},
+        created_at=now,
+        updated_at=now,
+        finished_at=None,
+    )
+
+
+def _made_up_name(spec: StudySpec, study_id: str) -> str:
+    data, model = (source.rstrip("/").rpartition("/")[2].removeprefix("builtin:") for source in (spec.data.train, spec.model))
+    return f"{data}-{model}-{study_id[:4]}"[:200]
+
+
+def _changed_spec(study: Study, changes: Mapping[str, Any]) -> StudySpec:
+    before = study.spec.model_dump(mode="json")
+    budget = changes.get("budget")
+    merged = dict(changes) | ({"budget": before["budget"] | budget} if isinstance(budget, Mapping) else {})
+    spec = parse(before | merged)
+    if spec.budget.trials is not None and spec.budget.trials < study.n_created:
+        raise InvalidInput.at("budget.trials", f"{study.n_created} trials were started already; give at least that many")
+    return spec
+
+
+def _earlier(change: Change, key: str, body_hash: str) -> Study | None:
+    remembered = study_rows.remembered_request(change.connection, key)
+    if remembered is None:
+        return None
+    if remembered[0] != body_hash:
+        raise Conflict("this Idempotency-Key came with another body before; use a new key for a new study")
+    return _get(change, remembered[1])
+
+
+def _get(change: Change, study_id: str) -> Study:
+    study = study_rows.get_study(change.connection, study_id)
+    if study is None:
+        raise NotFound(f"no study {study_id!r}")
+    return study
+
+
+def _note(change: Change, actor: Actor, action: str, subject: str, now: datetime, detail: str | None = None) -> None:
+    access_rows.insert_audit(
+        change.connection,
+        at=now,
+        token=actor.token,
+        address=actor.address,
+        action=action,
+        subject=subject,
+        detail=detail,
+    )

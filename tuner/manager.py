@@ -1,0 +1,407 @@
+"""One place decides what happens next: what workers ask and report, and what they are answered.
+
+Every method is one transaction. A call under a lease counts only while that lease is its trial's current one; the
+statements that change a row carry the lease in their WHERE clause, and a late call raises StaleLease and changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from studies.definition import ParamValue, Verdict
+from studies.errors import FailureKind, InvalidInput
+from tuner.budget import exhausted
+from tuner.db import lease_rows, metric_rows, study_rows, trial_rows, worker_rows
+from tuner.errors import Conflict, NotFound, StaleLease
+from tuner.ledger import Change, Ledger
+from tuner.records import MetricPoint, Study, Trial, Worker
+from tuner.search import draw_seed, resource
+from tuner.spec import StudySpec, objective_of
+
+RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
+# So many trials with one and the same failure and none that worked: the study is at fault, not the trials.
+SAME_FAILURES_TO_PAUSE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A trial given to a worker, with all that the worker needs to know."""
+
+    id: str  # the fencing token
+    attempt: int
+    expires_in: float  # seconds
+    study_id: str
+    trial: int  # its number
+    params: Mapping[str, ParamValue]
+    spec: StudySpec
+    seed: int
+    fingerprint: str | None  # what the data must be
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a worker says a trial ended."""
+
+    state: Literal["completed", "failed", "released"]
+    values: Mapping[str, float] = field(default_factory=dict)
+    failure: tuple[FailureKind, str] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Manager:
+    """What workers can do."""
+
+    def __init__(self, ledger: Ledger, *, lease_seconds: float) -> None:
+        self.ledger = ledger
+        self.lease_time = timedelta(seconds=lease_seconds)
+
+    def register(
+        self, *, host: str, pid: int, gpus: Sequence[Mapping[str, Any]], versions: Mapping[str, str], now: datetime
+    ) -> Worker:
+        worker = Worker(
+            id=secrets.token_hex(5), host=host, pid=pid, gpus=tuple(gpus), versions=versions, registered_at=now, seen_at=now
+        )
+
+        def work(change: Change) -> Worker:
+            worker_rows.insert_worker(change.connection, worker)
+            change.tell("worker", worker_id=worker.id)
+            return worker
+
+        return self.ledger.change(work)
+
+    def lease(self, worker_id: str, *, studies: Sequence[str] | None = None, now: datetime) -> Lease | None:
+        """A trial for the worker, or None if there is nothing to do for it just now. Raises NotFound for an unknown worker."""
+
+        def work(change: Change) -> Lease | None:
+            worker = worker_rows.see_worker(change.connection, worker_id, now)
+            if worker is None:
+                raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
+            for study in study_rows.running_studies(change.connection, studies):
+                if _fits(study, worker):
+                    trial = self._next_trial(change, study, worker_id, now)
+                    if trial is not None:
+                        return self._lease(study, trial)
+            return None
+
+        return self.ledger.change(work)
+
+    def heartbeat(self, lease_id: str, *, now: datetime) -> Verdict:
+        """The worker is alive: its lease runs on. Raises StaleLease."""
+
+        def work(change: Change) -> Verdict:
+            trial, study = self._held(change, lease_id)
+            lease_rows.extend_lease(change.connection, lease_id, expires_at=now + self.lease_time, now=now)
+            return verdict(trial, study)
+
+        return self.ledger.change(work)
+
+    def report(self, lease_id: str, points: Sequence[MetricPoint], *, now: datetime) -> Verdict:
+        """Store what a trial measured and judge it. A number reported twice is stored once. Raises StaleLease."""
+
+        def work(change: Change) -> Verdict:
+            trial, study = self._held(change, lease_id)
+            if trial.finished:
+                self._only_known_points(change, trial, points, lease_id)
+                return verdict(trial, study)
+            lease_rows.extend_lease(change.connection, lease_id, expires_at=now + self.lease_time, now=now)
+            new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=points, now=now)
+            if not new:
+                return verdict(trial, study)
+            change.tell("metric", study_id=study.id, number=trial.number)
+            scores = _scores(study, new)
+            self._note_progress(change, lease_id, trial, new, scores)
+            return self._judge(change, study, trial, lease_id, scores, now)
+
+        return self.ledger.change(work)
+
+    def finish(self, lease_id: str, ending: Ending, *, now: datetime) -> str:
+        """End an attempt; returns its outcome: completed, pruned, stopped, failed or released.
+
+        Said again, it gets the same answer and changes nothing. Raises StaleLease, or InvalidInput if a completed
+        trial has no value of the objective.
+        """
+
+        def work(change: Change) -> str:
+            repeated = self._repeated_finish(change, lease_id, ending)
+            if repeated is not None:
+                return repeated
+            trial, study = self._held(change, lease_id)
+            if trial.finished:
+                return _outcome_of_finished(change, trial, ending)
+            return self._end(change, study, trial, lease_id, ending, now)
+
+        return self.ledger.change(work)
+
+    def log(self, lease_id: str, lines: Sequence[str], *, now: datetime) -> None:
+        """Append to the trial's log. Raises StaleLease."""
+
+        def work(change: Change) -> None:
+            trial, _ = self._held(change, lease_id)
+            metric_rows.append_logs(change.connection, trial_id=trial.id, attempt=trial.attempt, lines=lines, now=now)
+
+        self.ledger.change(work)
+
+    def holder(self, lease_id: str) -> Trial:
+        """The trial that the lease is, or was last, in charge of. Raises StaleLease."""
+        with self.ledger.read() as connection:
+            trial = trial_rows.trial_of_lease(connection, lease_id)
+        if trial is None:
+            raise StaleLease(lease_id)
+        return trial
+
+    def expire(self, *, now: datetime) -> int:
+        """Take back trials whose workers have been silent for too long, and end studies that are done; how many were taken."""
+
+        def work(change: Change) -> int:
+            expired = lease_rows.expired_leases(change.connection, now=now)
+            for lease in expired:
+                trial = trial_rows.trial_of_lease(change.connection, lease.id)
+                if trial is not None and trial.state == "running":
+                    study = _study_of(change, trial)
+                    lost: tuple[FailureKind, str] = ("lost", f"worker {lease.worker_id} was silent for too long")
+                    self._fail(change, study, trial, lease.id, lost, {}, now)
+                else:
+                    lease_rows.end_lease(change.connection, lease.id, outcome="lost", message=None, now=now)
+            for study in study_rows.running_studies(change.connection):
+                settle(change, study, now)
+            return len(expired)
+
+        return self.ledger.change(work)
+
+    def _next_trial(self, change: Change, study: Study, worker_id: str, now: datetime) -> Trial | None:
+        lease_id = secrets.token_hex(12)
+        trial = trial_rows.next_waiting(change.connection, study.id)
+        if trial is None and exhausted(change.connection, study, now) is None:
+            number = study_rows.claim_number(change.connection, study.id)
+            if number is None:
+                return None
+            suggestion = change.search(study).ask(number)
+            trial = trial_rows.insert_trial(
+                change.connection,
+                study_id=study.id,
+                number=number,
+                origin="sampled",
+                params=suggestion.params,
+                search_attrs=suggestion.search_attrs,
+                now=now,
+            )
+        started = trial and trial_rows.start_trial(change.connection, trial.id, lease_id=lease_id, worker_id=worker_id, now=now)
+        if started is None:
+            return None
+        if started.attempt > 1:
+            metric_rows.supersede_metrics(change.connection, started.id)
+            change.forget_search(study.id)
+        lease_rows.insert_lease(
+            change.connection,
+            lease_id=lease_id,
+            trial_id=started.id,
+            attempt=started.attempt,
+            worker_id=worker_id,
+            now=now,
+            expires_at=now + self.lease_time,
+        )
+        change.tell_trial(started)
+        return started
+
+    def _lease(self, study: Study, trial: Trial) -> Lease:
+        return Lease(
+            id=trial.lease_id or "",
+            attempt=trial.attempt,
+            expires_in=self.lease_time.total_seconds(),
+            study_id=study.id,
+            trial=trial.number,
+            params=trial.params,
+            spec=study.spec,
+            seed=draw_seed(study.spec.seed, trial.number),
+            fingerprint=study.facts.fingerprint,
+        )
+
+    def _held(self, change: Change, lease_id: str) -> tuple[Trial, Study]:
+        trial = trial_rows.trial_of_lease(change.connection, lease_id)
+        if trial is None:
+            raise StaleLease(lease_id)
+        return trial, _study_of(change, trial)
+
+    def _only_known_points(self, change: Change, trial: Trial, points: Sequence[MetricPoint], lease_id: str) -> None:
+        """A batch said again after the end is fine; a new one from a trial that the service has not stopped is not."""
+        if trial.state in ("pruned", "stopped"):
+            return
+        stored = {(p.split, p.name, p.step) for p in metric_rows.metrics_of(change.connection, trial.id)}
+        if any((point.split, point.name, point.step) not in stored for point in points):
+            raise StaleLease(lease_id)
+
+    def _note_progress(
+        self, change: Change, lease_id: str, trial: Trial, new: Sequence[MetricPoint], scores: Sequence[MetricPoint]
+    ) -> None:
+        last = max(new, key=lambda point: point.step)
+        if last.step < (trial.step or 0):
+            return
+        score = scores[-1].value if scores and not math.isnan(scores[-1].value) else None
+        if not trial_rows.note_progress(change.connection, lease_id, step=last.step, epoch=last.epoch, value=score):
+            raise StaleLease(lease_id)
+
+    def _judge(
+        self, change: Change, study: Study, trial: Trial, lease_id: str, scores: Sequence[MetricPoint], now: datetime
+    ) -> Verdict:
+        search = change.search(study)
+        for score in scores:
+            search.report(trial.number, resource(score), score.value)
+            # The untuned default is what the winner is compared with: it always runs to its end.
+            if trial.origin == "default" or study.state == "paused":
+                continue
+            decision = search.judge(trial.number)
+            if decision.search_attrs != trial.search_attrs:
+                trial_rows.set_search_attrs(change.connection, trial.id, decision.search_attrs)
+            if decision.stop:
+                self._close(change, study, lease_id, "pruned", now, reason=decision.reason)
+                return Verdict(stop=True, reason="pruned")
+        return verdict(trial, study)
+
+    def _repeated_finish(self, change: Change, lease_id: str, ending: Ending) -> str | None:
+        """The outcome of an attempt whose trial has gone on to wait again, if the worker said just that before."""
+        lease = lease_rows.get_lease(change.connection, lease_id)
+        if lease is None or lease.outcome is None:
+            return None
+        return lease.outcome if lease.outcome == ending.state and lease.outcome in ("released", "failed") else None
+
+    def _end(self, change: Change, study: Study, trial: Trial, lease_id: str, ending: Ending, now: datetime) -> str:
+        if ending.state == "released":
+            return self._put_back(change, lease_id, "released", None, lost=False, now=now)
+        if ending.state == "failed":
+            failure = ending.failure or ("code", "the worker gave no reason")
+            return self._fail(change, study, trial, lease_id, failure, ending.details, now)
+        metric = objective_of(study.spec).metric
+        value = ending.values.get(metric, trial.value)
+        if value is None:
+            raise InvalidInput.at(f"values.{metric}", "is missing: a completed trial has a value of the study's objective")
+        if math.isnan(value):
+            return self._fail(change, study, trial, lease_id, ("nan", f"{metric} is not a number"), ending.details, now)
+        values = dict(ending.values) | {metric: value}
+        return self._close(change, study, lease_id, "completed", now, value=value, values=values, details=ending.details)
+
+    def _fail(
+        self,
+        change: Change,
+        study: Study,
+        trial: Trial,
+        lease_id: str,
+        failure: tuple[FailureKind, str],
+        details: Mapping[str, Any],
+        now: datetime,
+    ) -> str:
+        kind, message = failure
+        outcome = "lost" if kind == "lost" else "failed"
+        again = kind == "preempted" or (kind in RETRIED and trial.retries < study.spec.retries)
+        if again and study.state in ("running", "paused"):
+            return self._put_back(change, lease_id, outcome, f"{kind}: {message}", lost=kind != "preempted", now=now)
+        self._close(change, study, lease_id, "failed", now, failure=failure, details=details, outcome=outcome)
+        _pause_if_hopeless(change, study, message, now)
+        return outcome
+
+    def _put_back(self, change: Change, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime) -> str:
+        waiting = trial_rows.put_back(change.connection, lease_id, lost=lost)
+        if waiting is None:
+            raise StaleLease(lease_id)
+        lease_rows.end_lease(change.connection, lease_id, outcome=outcome, message=message, now=now)
+        change.tell_trial(waiting)
+        return outcome
+
+    def _close(
+        self,
+        change: Change,
+        study: Study,
+        lease_id: str,
+        state: Literal["completed", "pruned", "failed"],
+        now: datetime,
+        *,
+        outcome: str | None = None,
+        **ending: Any,
+    ) -> str:
+        ended = trial_rows.end_trial(change.connection, lease_id, state, now=now, **ending)
+        if ended is None:
+            raise StaleLease(lease_id)
+        message = ended.failure_message or ended.reason
+        lease_rows.end_lease(change.connection, lease_id, outcome=outcome or state, message=message, now=now)
+        change.tell_search(ended)
+        change.tell_trial(ended)
+        settle(change, study, now)
+        return state
+
+
+def verdict(trial: Trial, study: Study) -> Verdict:
+    """What a worker is told about a trial as things stand."""
+    if trial.state in ("pruned", "stopped"):
+        return Verdict(stop=True, reason=trial.state)
+    if trial.state == "running" and study.state != "running":
+        return Verdict(stop=True, reason="paused" if study.state == "paused" else "stopped")
+    return Verdict()
+
+
+def settle(change: Change, study: Study, now: datetime) -> None:
+    """Complete a running study whose budget is used up and whose trials have all ended."""
+    current = study_rows.get_study(change.connection, study.id)
+    if current is None or current.state != "running":
+        return
+    reason = exhausted(change.connection, current, now)
+    if reason is None:
+        return
+    used_up = current.spec.budget.trials is not None and current.n_created >= current.spec.budget.trials
+    if not used_up:
+        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=reason, now=now):
+            change.tell_search(trial)
+            change.tell_trial(trial)
+    if trial_rows.count_unfinished(change.connection, study.id) == 0:
+        finished = _final_state(change, current)
+        study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
+        change.forget_search(study.id)
+        change.tell("study", study_id=study.id, state=finished)
+
+
+def _final_state(change: Change, study: Study) -> Literal["completed", "failed"]:
+    """A study none of whose trials gave a value has failed."""
+    counts = study_rows.counts(change.connection, [study.id])[study.id]
+    return "failed" if counts["failed"] == sum(counts.values()) else "completed"
+
+
+def _pause_if_hopeless(change: Change, study: Study, message: str, now: datetime) -> None:
+    ended = [trial for trial in trial_rows.trials_of(change.connection, study.id) if trial.finished]
+    same = [trial for trial in ended if trial.failure_message == message]
+    if len(same) < SAME_FAILURES_TO_PAUSE or len(same) < len(ended):
+        return
+    reason = f"the first {len(same)} trials all failed with: {message}"
+    if study_rows.set_state(change.connection, study.id, "paused", allowed_from=("running",), reason=reason, now=now):
+        change.tell("study", study_id=study.id, state="paused")
+
+
+def _outcome_of_finished(change: Change, trial: Trial, ending: Ending) -> str:
+    """A finish that comes after the end: the worker's last word on a trial that the service stopped, or a repetition."""
+    if trial.state in ("pruned", "stopped"):
+        if ending.details and not trial.details:
+            trial_rows.add_details(change.connection, trial.id, ending.details, ending.values or trial.values)
+        return trial.state
+    if trial.state == ending.state and all(trial.values.get(name) == value for name, value in ending.values.items()):
+        return trial.state
+    raise Conflict(f"trial {trial.number} has already ended as {trial.state} with other values; the first word stands")
+
+
+def _scores(study: Study, points: Sequence[MetricPoint]) -> list[MetricPoint]:
+    """The validation scores of the objective among `points`, by step."""
+    metric = objective_of(study.spec).metric
+    return sorted((p for p in points if p.name == metric and p.split == "validation"), key=lambda point: point.step)
+
+
+def _fits(study: Study, worker: Worker) -> bool:
+    wanted = study.spec.resources.gpus
+    return wanted == "auto" or wanted <= len(worker.gpus)
+
+
+def _study_of(change: Change, trial: Trial) -> Study:
+    study = study_rows.get_study(change.connection, trial.study_id)
+    if study is None:
+        raise NotFound(f"no study {trial.study_id!r}")
+    return study

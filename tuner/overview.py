@@ -1,0 +1,77 @@
+"""What people ask of a study first: how far it is, what is best, by how much, and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tuner.db import study_rows, trial_rows
+from tuner.db.engine import Connection
+from tuner.records import FINISHED_TRIAL_STATES, Study, Trial
+from tuner.spec import direction_of, objective_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """One study with what follows from its trials."""
+
+    study: Study
+    counts: Mapping[str, int]  # trial state → how many
+    progress: float | None  # share of the budget's trials that have ended; None without such a limit
+    eta_seconds: float | None  # at the pace so far; None before the first trial has ended, or without a limit on trials
+    best: Trial | None
+    majority: float | None  # score of always answering the commonest class
+    default: Trial | None  # the untuned default, once it has a value
+
+
+def overview(connection: Connection, study: Study, *, now: datetime) -> Overview:
+    return overviews(connection, [study], now=now)[0]
+
+
+def overviews(connection: Connection, studies: Sequence[Study], *, now: datetime) -> list[Overview]:
+    counts = study_rows.counts(connection, [study.id for study in studies])
+    return [_overview(connection, study, counts[study.id], now) for study in studies]
+
+
+def _overview(connection: Connection, study: Study, counts: Mapping[str, int], now: datetime) -> Overview:
+    ended = sum(counts[state] for state in FINISHED_TRIAL_STATES)
+    total = study.spec.budget.trials
+    first = trial_rows.get_trial(connection, study.id, 0)
+    return Overview(
+        study=study,
+        counts=counts,
+        progress=None if total is None else min(1.0, ended / total),
+        eta_seconds=_eta(connection, study, counts, now) if study.state == "running" else None,
+        best=best_of(connection, study),
+        majority=study.facts.baseline.get(objective_of(study.spec).metric),
+        default=first if first is not None and first.origin == "default" and first.state == "completed" else None,
+    )
+
+
+def best_of(connection: Connection, study: Study) -> Trial | None:
+    """The best completed trial; before the first has completed, the best of those that were pruned or stopped."""
+    maximize = direction_of(study.spec) == "maximize"
+    completed = trial_rows.best_trial(connection, study.id, maximize=maximize)
+    return completed or trial_rows.best_trial(connection, study.id, maximize=maximize, states=("pruned", "stopped"))
+
+
+def _eta(connection: Connection, study: Study, counts: Mapping[str, int], now: datetime) -> float | None:
+    """Trials to come, at the mean length of those that ended and as many side by side as run; running ones count for the rest."""
+    total = study.spec.budget.trials
+    trials = trial_rows.trials_of(connection, study.id)
+    lengths = [seconds for trial in trials if trial.finished and (seconds := trial_seconds(trial, now)) is not None]
+    if total is None or not lengths:
+        return None
+    mean = sum(lengths) / len(lengths)
+    left = [max(0.0, mean - (trial_seconds(trial, now) or 0.0)) for trial in trials if trial.state == "running"]
+    to_come = total - study.n_created + counts["waiting"]
+    side_by_side = max(1, min(counts["running"] or 1, study.spec.parallelism))
+    return (sum(left) + to_come * mean) / side_by_side
+
+
+def trial_seconds(trial: Trial, now: datetime) -> float | None:
+    """Wall time from its first start to its end, or to `now` while it runs; None if it never started."""
+    if trial.started_at is None:
+        return None
+    return ((trial.finished_at or now) - trial.started_at).total_seconds()

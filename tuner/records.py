@@ -1,0 +1,172 @@
+"""The nouns as they stand in the database: frozen, and changed only by writing a new row and reading it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from studies.definition import ParamValue
+from tuner.spec import StudySpec
+
+StudyState = Literal["running", "paused", "completed", "stopped", "failed"]
+TrialState = Literal["waiting", "running", "completed", "pruned", "stopped", "failed"]
+Origin = Literal["sampled", "default", "enqueued"]
+Role = Literal["viewer", "editor", "worker", "admin"]
+
+LIVE_STUDY_STATES: tuple[StudyState, ...] = ("running", "paused")
+STUDY_STATES: tuple[StudyState, ...] = ("running", "paused", "completed", "stopped", "failed")
+TRIAL_STATES: tuple[TrialState, ...] = ("waiting", "running", "completed", "pruned", "stopped", "failed")
+FINISHED_TRIAL_STATES: tuple[TrialState, ...] = ("completed", "pruned", "stopped", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What was found out about a study's data and model before it started."""
+
+    blocks: int | None = None  # of the model; what `frozen_layers: all` stands for
+    train_rows: int | None = None
+    validation_rows: int | None = None
+    test_rows: int | None = None
+    fingerprint: str | None = None  # of the data
+    classes: tuple[str, ...] = ()
+    baseline: Mapping[str, float] = field(default_factory=dict)  # metric → score of always answering the commonest class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One search."""
+
+    id: str
+    name: str
+    state: StudyState
+    reason: str | None  # why it is paused, stopped or failed, for people
+    spec: StudySpec  # as posted, defaults filled in
+    facts: Facts
+    n_created: int  # trials that exist; the next one has this number
+    version: int  # counts changes of the row; the ETag
+    search_attrs: Mapping[str, Any]  # what the sampler remembers about the whole study
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration and what became of it."""
+
+    id: int
+    study_id: str
+    number: int  # 0, 1, 2, … within the study, without holes
+    state: TrialState
+    origin: Origin
+    params: Mapping[str, ParamValue]  # searched and fixed
+    value: float | None  # the objective: of the best epoch if completed, the last reported one otherwise
+    values: Mapping[str, float]  # every metric that belongs to `value`
+    epoch: float | None  # last reported
+    step: int | None  # last reported
+    attempt: int  # leases granted so far
+    retries: int  # how many of them were lost
+    lease_id: str | None  # the current lease, or the last one once finished
+    worker_id: str | None
+    reason: str | None  # why it was stopped or pruned, for people
+    failure_kind: str | None
+    failure_message: str | None
+    search_attrs: Mapping[str, Any]  # what sampler and pruner remember about this trial
+    details: Mapping[str, Any]  # what the worker told at the end: trainable parameters, seconds, versions
+    created_at: datetime
+    started_at: datetime | None  # of the first attempt
+    finished_at: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED_TRIAL_STATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One lease of a trial to a worker; `id` is the fencing token."""
+
+    id: str
+    trial_id: int
+    attempt: int  # 1, 2, … within the trial
+    worker_id: str
+    granted_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    outcome: str | None  # completed, pruned, stopped, failed, released, lost
+    message: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPoint:
+    """One reported number."""
+
+    name: str
+    value: float  # may be nan or infinite
+    step: int
+    epoch: float | None
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A process that trains trials."""
+
+    id: str
+    host: str
+    pid: int
+    gpus: tuple[Mapping[str, Any], ...]
+    versions: Mapping[str, str]
+    registered_at: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that a trial left behind."""
+
+    trial_id: int
+    name: str
+    size: int  # bytes
+    sha256: str
+    path: str  # below the artifact folder; made by the service, never by a client
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a trial's log."""
+
+    seq: int  # 1, 2, … within the trial
+    attempt: int
+    logged_at: datetime
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """Who may do what; only a hash of the secret is kept."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    used_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """Who did what, when."""
+
+    id: int
+    at: datetime
+    token_id: str | None
+    role: str | None
+    address: str | None
+    action: str  # "study.create", "study.stop", …
+    subject: str | None  # the study, trial or token it was done to
+    detail: str | None

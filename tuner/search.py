@@ -1,0 +1,174 @@
+"""What to try next and what to give up: the only file that imports Optuna.
+
+A `Search` is one study in Optuna's memory, built by replaying rows and kept up to date with every decision. Dropping
+and rebuilding it leads to the same decisions (`tests/contracts/test_replay.py`), because all that samplers and pruners
+remember goes into rows (`search_attrs`) and each draw's random seed comes from the study's seed and the trial's number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState as OptunaState
+
+from studies.definition import ParamValue
+from studies.space import Choice, Fixed, FloatRange, IntRange, Space, active
+from tuner.records import MetricPoint, Study, Trial
+from tuner.spec import AshaPruner, MedianPruner, Pruner, RandomSampler, Sampler, direction_of, space_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """Parameters for a new trial, and what the sampler wants to be told of it again."""
+
+    params: Mapping[str, ParamValue]
+    search_attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Whether a trial should stop, why, and what the pruner wants to be told of it again."""
+
+    stop: bool
+    reason: str | None
+    search_attrs: Mapping[str, Any]
+
+
+class Search:
+    """One study in Optuna's memory. Not thread-safe: used on the database's writer thread only."""
+
+    def __init__(self, study: Study, trials: Sequence[Trial], reports: Mapping[int, Sequence[MetricPoint]]) -> None:
+        """`trials` are all of the study by number, `reports` their validation scores of the objective by step."""
+        self.spec = study.spec
+        self.space = space_of(study.spec, study.facts.blocks)
+        self._distributions = {name: _distribution(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
+        self._pruner = make_pruner(study.spec.pruner)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # The storage is ours, so that trials can be reported to and judged by number without a live Trial object:
+        # in a storage of one study, Optuna's trial id is the trial's number.
+        self._storage = optuna.storages.InMemoryStorage()
+        self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
+        for trial in trials:
+            self._optuna.add_trial(self._frozen(trial, reports.get(trial.number, ())))
+
+    def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
+        """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are."""
+        self._optuna.sampler = make_sampler(self.spec.sampler, self.space, draw_seed(self.spec.seed, number))
+        if given:
+            self._optuna.enqueue_trial(dict(given))
+        trial = self._optuna.ask()
+        if trial.number != number:
+            raise RuntimeError(f"trial {number} was asked for, but the next one is {trial.number}")
+        params: dict[str, ParamValue] = {}
+        for name, parameter in self.space.items():
+            if active(parameter, params):
+                params[name] = parameter.value if isinstance(parameter, Fixed) else _suggest(trial, name, parameter)
+        return Suggestion(params=params, search_attrs=self._attrs(number))
+
+    def report(self, number: int, resource: int, value: float) -> None:
+        """Note a running trial's score after `resource` epochs."""
+        self._storage.set_trial_intermediate_value(number, resource, value)
+
+    def judge(self, number: int) -> Decision:
+        """Whether a running trial should stop, given all that was reported so far."""
+        stop = bool(self._pruner.prune(self._optuna, self._storage.get_trial(number)))
+        reason = f"{self.spec.pruner.name}: behind other trials at this epoch" if stop else None
+        return Decision(stop=stop, reason=reason, search_attrs=self._attrs(number))
+
+    def tell(self, trial: Trial) -> None:
+        """Note how a trial ended; a trial that is already over stays as it is."""
+        state, value = _ending(trial)
+        values = None if value is None or state is not OptunaState.COMPLETE else [value]
+        self._storage.set_trial_state_values(trial.number, state, values)
+
+    def _attrs(self, number: int) -> Mapping[str, Any]:
+        return dict(self._storage.get_trial(number).system_attrs)
+
+    def _frozen(self, trial: Trial, points: Sequence[MetricPoint]) -> optuna.trial.FrozenTrial:
+        searched = {name: value for name, value in trial.params.items() if name in self._distributions}
+        state, value = _ending(trial)
+        return optuna.trial.create_trial(
+            state=state,
+            value=value if state is OptunaState.COMPLETE else None,
+            params=searched,
+            distributions={name: self._distributions[name] for name in searched},
+            intermediate_values={resource(point): point.value for point in points},
+            system_attrs=dict(trial.search_attrs),
+        )
+
+
+def resource(point: MetricPoint) -> int:
+    """What a pruner counts: whole epochs, or steps where a program reports no epochs."""
+    return int(point.epoch) if point.epoch is not None else point.step
+
+
+def importances(study: Study, trials: Sequence[Trial]) -> dict[str, float]:
+    """Share of the score's variance that each parameter explains among good trials (PED-ANOVA, Watanabe et al. 2023).
+
+    Empty with fewer than two completed trials; largest first.
+    """
+    completed = [trial for trial in trials if trial.state == "completed" and trial.value is not None]
+    if len(completed) < 2:
+        return {}
+    found: dict[str, float] = optuna.importance.get_param_importances(Search(study, completed, {})._optuna)
+    return found
+
+
+def make_sampler(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    if isinstance(sampler, RandomSampler):
+        return optuna.samplers.RandomSampler(seed=seed)
+    conditional = any(parameter.when for parameter in space.values())
+    # `group` is what lets multivariate TPE handle conditions; Optuna calls it experimental each time it is used.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna.samplers.TPESampler(
+        n_startup_trials=sampler.startup_trials, multivariate=True, group=conditional, constant_liar=True, seed=seed
+    )
+
+
+def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
+    if isinstance(pruner, MedianPruner):
+        # Optuna counts a warm-up step as one that is never pruned: `min_epochs` is the first that may be.
+        return optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs - 1)
+    if isinstance(pruner, AshaPruner):
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
+    return optuna.pruners.NopPruner()
+
+
+def draw_seed(study_seed: int, number: int) -> int:
+    """The random seed of one draw: a sampler rebuilt with one fixed seed would return the same point each time."""
+    return int.from_bytes(hashlib.sha256(f"draw {study_seed} {number}".encode()).digest()[:4], "big")
+
+
+def _suggest(trial: optuna.Trial, name: str, parameter: FloatRange | IntRange | Choice) -> ParamValue:
+    if isinstance(parameter, Choice):
+        value: ParamValue = trial.suggest_categorical(name, parameter.values)
+        return value
+    if isinstance(parameter, IntRange):
+        return trial.suggest_int(name, parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+    return trial.suggest_float(name, parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+
+
+def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.values)
+    if isinstance(parameter, IntRange):
+        return IntDistribution(parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+    return FloatDistribution(parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+
+
+def _ending(trial: Trial) -> tuple[OptunaState, float | None]:
+    """A trial's state in Optuna's terms. One that waits already has its parameters, so it counts as running."""
+    if trial.state == "completed" and trial.value is not None:
+        return OptunaState.COMPLETE, trial.value
+    if trial.state in ("pruned", "stopped"):
+        return OptunaState.PRUNED, trial.value
+    if trial.state == "failed":
+        # Told as failed, a configuration that ran out of memory would be forgotten and drawn again and again.
+        return (OptunaState.PRUNED if trial.failure_kind in ("oom", "nan") else OptunaState.FAIL), None
+    return OptunaState.RUNNING, None

@@ -1,0 +1,51 @@
+"""What can be set from outside: environment variables with the prefix `TUNER_`, or flags that override them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, the worker and the command line."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNER_", frozen=True)
+
+    home: Path = Field(default_factory=lambda: user_data_path("tuner"))  # database, artifacts and token of this machine
+    database_url: str | None = None  # default: SQLite in `home`
+    host: str = "127.0.0.1"
+    port: int = Field(default=8321, ge=0, le=65535)  # 0: any free port
+    allowed_hosts: tuple[str, ...] = ()  # names besides the bound address under which browsers reach the service
+    server: str | None = None  # where clients and workers find the service
+    token: SecretStr | None = None  # what they authenticate with; default: the file in `home`
+    lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
+    check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
+    max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request
+    max_artifact_bytes: int = Field(default=10_000_000_000, gt=0)
+
+    @property
+    def url(self) -> str:
+        """The database's URL in SQLAlchemy's form."""
+        if self.database_url is None:
+            return f"sqlite:///{self.home / 'tuner.db'}"
+        # SQLAlchemy reads a bare scheme as psycopg2, which is not what we ship.
+        for scheme in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / "token"
+
+    @property
+    def service_file(self) -> Path:
+        """Where a running service on this machine says where it listens."""
+        return self.home / "service.json"

@@ -1,0 +1,142 @@
+"""A trial in a process of its own, fresh for each trial at the price of a warm one.
+
+A trial that leaks GPU memory or crashes must not hurt the next, yet importing torch and transformers takes seconds:
+`multiprocessing`'s forkserver imports them once (never touching CUDA) and forks each trial from there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+from studies.catalog import definition
+from studies.definition import Job, Metric, Outcome, Verdict
+from studies.errors import FailureKind, TrialFailure
+
+_PRELOADED = ["tuner.trial_process", "studies.training.loop"]
+
+Message = Sequence[Metric] | Outcome | TrialFailure
+
+
+class TrialProcess:
+    """A running trial. `receive` its messages; answer each report with `reply`."""
+
+    def __init__(self, job: Job, environment: dict[str, str]) -> None:
+        self._pipe, theirs = _context().Pipe()
+        self._process: ForkServerProcess = _context().Process(
+            target=_run, args=(job, theirs, environment), name=f"trial-{job.folder.name}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def receive(self, timeout: float) -> Message | None:
+        """The next message, or None if none came within `timeout` seconds. A process that is gone is a TrialFailure."""
+        try:
+            if not self._pipe.poll(timeout):
+                return None
+            message: Message = self._pipe.recv()
+            return message
+        except (EOFError, ConnectionError):
+            self._process.join(10)
+            return self._died()
+
+    def reply(self, verdict: Verdict) -> None:
+        try:
+            self._pipe.send(verdict)
+        except ConnectionError:
+            pass  # the process is gone: the next `receive` says so
+
+    def end(self, grace: float = 0.0) -> None:
+        """Wait `grace` seconds for it to end by itself, then kill it. Nothing of it is alive afterwards."""
+        self._process.join(grace)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+    def _died(self) -> TrialFailure:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = "; perhaps this machine ran out of memory" if -code == signal.SIGKILL else ""
+            return TrialFailure("lost" if -code == signal.SIGKILL else "code", f"the trial's process was ended by {name}{hint}")
+        return TrialFailure("code", f"the trial's process ended by itself with exit status {code}")
+
+
+def warm_up() -> None:
+    """Start the forkserver now, so that the first trial need not wait for its imports."""
+    process = _context().Process(target=_nothing, daemon=True)
+    process.start()
+    process.join()
+
+
+def detect_gpus() -> list[dict[str, object]]:
+    """Name and memory (bytes) of each CUDA device. Asked in a child: a process that has touched CUDA can't fork."""
+    ours, theirs = _context().Pipe(duplex=False)
+    process = _context().Process(target=_tell_gpus, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        gpus: list[dict[str, object]] = ours.recv()
+    except EOFError:
+        gpus = []
+    process.join()
+    return gpus
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _nothing() -> None:
+    return
+
+
+def _tell_gpus(pipe: Connection) -> None:
+    import torch  # only ever in a trial's process
+
+    properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    pipe.send([{"name": device.name, "memory": device.total_memory} for device in properties])
+
+
+def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
+    """The child: train, and tell the worker how it went."""
+    # Ctrl-C in a terminal reaches every process in it; the worker decides what becomes of the trial.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    threading.Thread(target=_die_with_worker, daemon=True).start()
+
+    def report(metrics: Sequence[Metric]) -> Verdict:
+        pipe.send(list(metrics))
+        verdict: Verdict = pipe.recv()
+        return verdict
+
+    message: Message
+    try:
+        message = definition(job.task).train(job, report)
+    except TrialFailure as failure:
+        message = failure
+    except MemoryError as error:
+        message = TrialFailure("oom", str(error) or "out of memory")
+    except Exception as error:  # noqa: BLE001  the outermost edge of this process
+        message = TrialFailure(_kind(error), "".join(traceback.format_exception(error)[-8:]))
+    pipe.send(message)
+
+
+def _kind(error: Exception) -> FailureKind:
+    return "oom" if type(error).__name__ == "OutOfMemoryError" else "code"
+
+
+def _die_with_worker() -> None:
+    worker = multiprocessing.parent_process()
+    if worker is not None:
+        worker.join()
+        os._exit(1)

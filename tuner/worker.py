@@ -1,0 +1,187 @@
+"""A worker: leases trials from a service, trains each in a process of its own, reports every epoch.
+
+Each slot is a thread that holds at most one trial; training happens in the trial's process, so that slots do not
+hinder each other and a trial that dies takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from studies.definition import Job, Metric, Outcome, Verdict
+from studies.errors import TrialFailure
+from tuner.client import Client
+from tuner.errors import Refused, ServiceError, Unreachable
+from tuner.leased_trial import LeasedTrial
+from tuner.spec import data_spec, direction_of, objective_of, parse
+from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+_GRACE_SECONDS = 3.0  # for a trial that was told to stop; then it is killed
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A place for one trial."""
+
+    index: int
+    gpu: int | None  # which of the machine's devices; None: CPU
+    threads: int
+
+
+class Worker:
+    """Trains trials until `stop` is set; a trial that it then holds is given back."""
+
+    def __init__(self, client: Client, slots: Sequence[Slot], *, folder: Path, studies: Sequence[str] | None = None) -> None:
+        self.client = client
+        self.slots = slots
+        self.folder = folder
+        self.studies = studies
+        self.stopping = threading.Event()
+        self.worker_id = ""
+
+    def run(self, gpus: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Returns once `stopping` is set and every trial has been given back. Raises Refused if the service wants no worker."""
+        self.worker_id = self._patiently(lambda: self.client.register(gpus, versions()))
+        threads = [threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot.index}") for slot in self.slots]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _serve(self, slot: Slot) -> None:
+        while not self.stopping.is_set():
+            try:
+                trial = self._patiently(lambda: self.client.lease(self.worker_id, studies=self.studies, wait_seconds=2.0))
+                if trial is not None:
+                    self._train(slot, trial)
+            except Refused as refusal:
+                if refusal.status != 409:
+                    log.error("the service refused this worker", status=refusal.status, detail=refusal.detail)
+                    self.stopping.set()
+            except ServiceError as error:
+                if not self.stopping.is_set():
+                    log.warning("a trial could not be reported to its end", error=str(error))
+
+    def _train(self, slot: Slot, trial: LeasedTrial) -> None:
+        folder = Path(tempfile.mkdtemp(prefix=f"{trial.study_id}-{trial.number}-", dir=self.folder))
+        log.info("trial started", study=trial.study_id, trial=trial.number, attempt=trial.attempt, slot=slot.index)
+        try:
+            with trial:
+                process = TrialProcess(job_of(trial, slot, folder), environment_of(slot))
+                try:
+                    ending = self._follow(trial, process)
+                finally:
+                    process.end()
+                self._tell_end(trial, ending, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
+
+    def _follow(self, trial: LeasedTrial, process: TrialProcess) -> Outcome | TrialFailure | Verdict:
+        """Pass reports on and verdicts back until the trial ends, or is killed because it did not heed its verdict."""
+        deadline: float | None = None
+        while True:
+            message: Message | None = process.receive(_POLL_SECONDS)
+            if isinstance(message, Outcome | TrialFailure):
+                return message
+            if message is not None:
+                process.reply(self._report(trial, message))
+            told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
+            if told.stop:
+                deadline = deadline or time.monotonic() + _GRACE_SECONDS
+                if time.monotonic() >= deadline:
+                    return told
+
+    def _report(self, trial: LeasedTrial, metrics: Sequence[Metric]) -> Verdict:
+        verdict = self._patiently(lambda: trial.report_metrics(metrics))
+        return Verdict(stop=True, reason="preempted") if self.stopping.is_set() and not verdict.stop else verdict
+
+    def _tell_end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
+        if trial.verdict.reason == "lost":
+            return
+        if isinstance(ending, TrialFailure):
+            self._patiently(lambda: trial.fail(ending.kind, ending.message))
+        elif isinstance(ending, Verdict) or ending.stopped in ("paused", "preempted", "lost"):
+            self._patiently(trial.release)
+        else:
+            if ending.stopped is None:
+                for file in sorted((folder / "model").glob("*")):
+                    self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
+            self._patiently(lambda: trial.finish(ending.values, ending.details))
+
+    def _patiently(self, call: Callable[[], Result]) -> Result:
+        """Repeat a call while the service gives no answer: every call of a worker may be repeated."""
+        pause = 0.2
+        while True:
+            try:
+                return call()
+            except (Unreachable, Refused) as error:
+                if self.stopping.is_set() or (isinstance(error, Refused) and error.status not in (429, 503)):
+                    raise
+                log.warning("no answer from the service; trying again", error=str(error), seconds=pause)
+                self.stopping.wait(pause)
+                pause = min(pause * 2, 5.0)
+
+
+def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
+    """What the trial's process is given."""
+    spec = parse(trial.spec)
+    return Job(
+        task=spec.task,
+        model=spec.model,
+        data=data_spec(spec),
+        metric=objective_of(spec).metric,
+        direction=direction_of(spec),
+        params=trial.params,
+        data_seed=spec.seed,
+        seed=trial.seed,
+        fingerprint=trial.fingerprint,
+        device="cpu" if slot.gpu is None else "cuda",
+        threads=slot.threads,
+        folder=folder,
+    )
+
+
+def environment_of(slot: Slot) -> dict[str, str]:
+    """The variables that hold a trial to its slot; without CUDA_VISIBLE_DEVICES it would see every GPU."""
+    return {"CUDA_VISIBLE_DEVICES": "" if slot.gpu is None else str(slot.gpu), "OMP_NUM_THREADS": str(slot.threads)}
+
+
+def make_slots(gpus: int, wanted: int | None) -> list[Slot]:
+    """One slot per GPU; on a machine without, one per four cores. `wanted` overrides the number."""
+    cores = os.cpu_count() or 1
+    count = wanted or gpus or max(1, cores // 4)
+    threads = max(1, cores // count)
+    return [Slot(index=index, gpu=index % gpus if gpus else None, threads=threads) for index in range(count)]
+
+
+def versions() -> dict[str, str]:
+    """What decides a trial's numbers besides its parameters."""
+    found = {"python": platform.python_version()}
+    for package in ("tuner", "torch", "transformers", "scikit-learn"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def prepare() -> list[dict[str, Any]]:
+    """Start the process that trials are forked from, and look for GPUs; returns them."""
+    warm_up()
+    return detect_gpus()
