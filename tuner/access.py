@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tuner.db import access_rows
 from tuner.errors import NotFound
-from tuner.ledger import Ledger
+from tuner.ledger import Change, Ledger
+from tuner.lifecycle import Actor, note
 from tuner.records import Role, Token
 
 SESSION_TIME = timedelta(hours=12)
@@ -21,6 +22,7 @@ _GRANTS: dict[Role, tuple[Role, ...]] = {
     "worker": ("worker",),
     "admin": ("viewer", "editor", "worker", "admin"),
 }
+_THE_SERVICE = Actor()
 
 
 def allows(role: Role, needed: Role) -> bool:
@@ -34,19 +36,27 @@ class Access:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    def create_token(self, role: Role, name: str, *, now: datetime, expires_at: datetime | None = None) -> tuple[Token, str]:
+    def create_token(
+        self, role: Role, name: str, *, now: datetime, expires_at: datetime | None = None, actor: Actor = _THE_SERVICE
+    ) -> tuple[Token, str]:
         """The token, and what its owner sends: that is shown this once and can't be read back."""
         token = Token(
             id=secrets.token_hex(4), name=name, role=role, created_at=now, expires_at=expires_at, revoked_at=None, used_at=None
         )
         secret = secrets.token_urlsafe(32)
-        self.ledger.change(lambda change: access_rows.insert_token(change.connection, token, _hash(secret)))
+
+        def work(change: Change) -> None:
+            access_rows.insert_token(change.connection, token, _hash(secret))
+            note(change, actor, "token.create", token.id, now, f"{role} {name}")
+
+        self.ledger.change(work)
         return token, f"tuner_{role}_{token.id}_{secret}"
 
     def identify(self, bearer: str, *, now: datetime) -> Token | None:
         """Whose token it is, or None if it is malformed, unknown, revoked or expired."""
         parts = bearer.split("_", 3)
-        if len(parts) != 4 or parts[0] != "tuner":
+        # The id goes into a query, and PostgreSQL takes no U+0000.
+        if len(parts) != 4 or parts[0] != "tuner" or not parts[2].isalnum():
             return None
         with self.ledger.read() as connection:
             found = access_rows.valid_token(connection, parts[2], now)
@@ -54,14 +64,17 @@ class Access:
             return None
         return found[0]
 
-    def open_session(self, token: Token, *, now: datetime) -> str:
+    def open_session(self, token: Token, *, now: datetime, address: str | None = None) -> str:
         """A browser's session; returns the secret for its cookie."""
         secret = secrets.token_urlsafe(32)
-        self.ledger.change(
-            lambda change: access_rows.insert_session(
+
+        def work(change: Change) -> None:
+            access_rows.insert_session(
                 change.connection, secret_hash=_hash(secret), token_id=token.id, expires_at=now + SESSION_TIME, now=now
             )
-        )
+            note(change, Actor(token=token, address=address), "session.open", token.id, now)
+
+        self.ledger.change(work)
         return secret
 
     def session(self, secret: str, *, now: datetime) -> Token | None:
@@ -75,10 +88,15 @@ class Access:
         with self.ledger.read() as connection:
             return access_rows.list_tokens(connection)
 
-    def revoke(self, token_id: str, *, now: datetime) -> None:
+    def revoke(self, token_id: str, *, now: datetime, actor: Actor = _THE_SERVICE) -> None:
         """End a token and its sessions at once. Raises NotFound."""
-        if not self.ledger.change(lambda change: access_rows.revoke_token(change.connection, token_id, now)):
-            raise NotFound(f"no token {token_id!r} that is in force")
+
+        def work(change: Change) -> None:
+            if not access_rows.revoke_token(change.connection, token_id, now):
+                raise NotFound(f"no token {token_id!r} that is in force")
+            note(change, actor, "token.revoke", token_id, now)
+
+        self.ledger.change(work)
 
     def revoke_named(self, name: str, *, now: datetime) -> None:
         self.ledger.change(lambda change: access_rows.revoke_tokens_named(change.connection, name, now))

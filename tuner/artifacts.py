@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,9 +75,9 @@ class ArtifactStore:
         try:
             replaced = self.ledger.change(work)
         except StaleLease:
-            self._remove([upload.path])
+            self.remove([upload.path])
             raise
-        self._remove([replaced] if replaced else [])
+        self.remove([replaced] if replaced else [])
         return artifact
 
     def list(self, trial: Trial) -> list[Artifact]:
@@ -101,16 +101,15 @@ class ArtifactStore:
             return metric_rows.remove_artifacts(change.connection, study_id, keep=keep)
 
         removed = self.ledger.change(work)
-        self._remove(removed)
+        self.remove(removed)
         return len(removed)
 
-    def remove_study(self, study: Study) -> None:
-        """Remove every file of a study that is about to be deleted."""
+    def paths_of(self, study: Study) -> Sequence[str]:
+        """The files of a study, to be removed once its rows are gone."""
         with self.ledger.read() as connection:
-            paths = metric_rows.artifact_paths(connection, study.id)
-        self._remove(paths)
+            return metric_rows.artifact_paths(connection, study.id)
 
-    def _remove(self, paths: Iterable[str]) -> None:
+    def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
             (self.folder / path).unlink(missing_ok=True)
 

@@ -12,10 +12,19 @@ from tuner.spec import direction_of
 
 
 def exhausted(connection: Connection, study: Study, now: datetime) -> str | None:
-    """Which limit is reached, in words for people; None while the study may go on."""
+    """Why no new trial may start, in words for people; None if one may."""
+    return all_started(study) or limit_reached(connection, study, now)
+
+
+def all_started(study: Study) -> str | None:
+    """Set once the last trial exists; those that wait for another attempt still run."""
+    trials = study.spec.budget.trials
+    return f"all {trials} trials were started" if trials is not None and study.n_created >= trials else None
+
+
+def limit_reached(connection: Connection, study: Study, now: datetime) -> str | None:
+    """Which limit other than the number of trials is reached: not even trials that wait may start then."""
     budget = study.spec.budget
-    if budget.trials is not None and study.n_created >= budget.trials:
-        return f"all {budget.trials} trials were started"
     if budget.hours is not None and (now - study.created_at).total_seconds() >= budget.hours * 3600:
         return f"{budget.hours:g} hours have passed"
     if budget.gpu_hours is not None and gpu_hours(connection, study.id, now) >= budget.gpu_hours:

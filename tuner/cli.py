@@ -43,11 +43,10 @@ def main() -> None:
         if refusal.errors:
             _print_fields(errors, [(entry.field, entry.message) for entry in refusal.errors])
         else:
-            errors.print(f"[bold red]error[/] {refusal.detail}", markup=True)
+            _print_fields(errors, [("", refusal.detail)])
         sys.exit(2 if refusal.status == 422 else 1)
     except TunerError as error:
-        errors.print("[bold red]error[/]", end=" ")
-        errors.print(str(error), markup=False)
+        _print_fields(errors, [("", str(error))])
         sys.exit(1)
 
 

@@ -129,7 +129,7 @@ class Client:
     def trials(self, study: str, *, wait_seconds: float = 0.0) -> Iterator[LeasedTrial]:
         """Lease one trial after the other until the study gives no more (each is kept alive meanwhile).
 
-        A trial whose loop body raises is reported as failed; one that is not finished in the body is released.
+        One that the loop body does not finish, because it raises or leaves the loop, is given back.
         """
         study_id = self.get(f"/studies/{study}")["id"]
         worker_id = self.register()

@@ -51,7 +51,7 @@ class EventLog:
         """All events after `event_id`; a single `reset` if they are not all here any more."""
         run, _, number = event_id.partition("-")
         with self._lock:
-            behind = self._last - int(number) if run == self._run and number.isdigit() else -1
+            behind = self._last - int(number) if run == self._run and number.isdecimal() else -1
             if 0 <= behind <= len(self._events):
                 return list(self._events)[len(self._events) - behind :]
             return [Event(id=f"{self._run}-{self._last}", kind="reset", data={})]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.definition import Metric, ParamValue, Verdict
 from studies.errors import FailureKind
-from tuner.errors import Refused, ServiceError, Unreachable
+from tuner.errors import Refused, ServiceError
 
 if TYPE_CHECKING:
     from tuner.client import Client
@@ -46,7 +46,7 @@ class LeasedTrial:
         self._heart.join()
         if self._finished or self.verdict.reason == "lost":
             return
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, ServiceError):
             self.fail("code", f"{type(error).__name__}: {error}")
         else:
             self.release()
@@ -102,7 +102,5 @@ class LeasedTrial:
         while not self._closing.wait(min(_MOST_SECONDS_BETWEEN_HEARTBEATS, self._expires_in / 4)):
             try:
                 self._judged(f"/leases/{self.id}/heartbeat", {})
-            except Unreachable:
-                continue  # training goes on through an outage; the lease decides whether it was too long
             except ServiceError:
-                return
+                continue  # training goes on through an outage; the lease decides whether it was too long

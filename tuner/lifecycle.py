@@ -14,11 +14,12 @@ from typing import Any
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.space import Fixed, Space, active, contains, nearest
-from tuner.db import access_rows, study_rows, trial_rows
+from tuner.db import access_rows, lease_rows, study_rows, trial_rows
 from tuner.errors import Conflict, NotFound, StaleVersion
 from tuner.ledger import Change, Ledger
 from tuner.manager import settle
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
+from tuner.search import on_grid
 from tuner.spec import CheckedStudy, StudySpec, facts_of, parse, space_of
 
 CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")
@@ -57,7 +58,7 @@ class Lifecycle:
                 raise Conflict(f"a study named {study.name!r} is running or paused; choose another name, or stop that one first")
             study_rows.insert_study(change.connection, study)
             _enqueue(change, study, default_params(checked), origin="default", now=now)
-            _note(change, actor, "study.create", study.id, now, study.name)
+            note(change, actor, "study.create", study.id, now, study.name)
             return _get(change, study.id)
 
         return self.ledger.change(work)
@@ -73,11 +74,7 @@ class Lifecycle:
         """End the study now. Trials that run or wait end as stopped and keep their last reported value."""
 
         def work(change: Change) -> None:
-            ended = trial_rows.stop_trials(
-                change.connection, study_id, states=("waiting", "running"), reason="the study was stopped", now=now
-            )
-            for trial in ended:
-                change.tell_trial(trial)
+            _stop_trials(change, study_id, "the study was stopped", now)
             change.forget_search(study_id)
 
         return self._set_state(study_id, "stopped", LIVE_STUDY_STATES, "stopped by a user", actor, now, also=work)
@@ -87,13 +84,8 @@ class Lifecycle:
 
         def work(change: Change) -> Trial:
             study = _get(change, study_id)
-            ended = trial_rows.stop_trials(
-                change.connection, study.id, states=("waiting", "running"), reason="stopped by a user", now=now, number=number
-            )
-            for trial in ended:
-                change.tell_search(trial)
-                change.tell_trial(trial)
-            _note(change, actor, "trial.stop", f"{study.id}/{number}", now)
+            _stop_trials(change, study.id, "stopped by a user", now, number=number)
+            note(change, actor, "trial.stop", f"{study.id}/{number}", now)
             settle(change, study, now)
             found = trial_rows.get_trial(change.connection, study.id, number)
             if found is None:
@@ -120,9 +112,10 @@ class Lifecycle:
             if study.state not in LIVE_STUDY_STATES and set(changes) - {"notes", "tags"}:
                 raise Conflict(f"study {study.name!r} is {study.state}; only notes and tags of a finished study can be changed")
             spec = _changed_spec(study, changes)
-            study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now)
+            if not study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now):
+                raise StaleVersion()
             change.forget_search(study.id)
-            _note(change, actor, "study.change", study.id, now, ", ".join(sorted(changes)))
+            note(change, actor, "study.change", study.id, now, ", ".join(sorted(changes)))
             change.tell("study", study_id=study.id, state=study.state)
             settle(change, study, now)
             return _get(change, study.id)
@@ -141,7 +134,7 @@ class Lifecycle:
             if errors:
                 raise InvalidInput(errors)
             trial = _enqueue(change, study, params, origin="enqueued", now=now)
-            _note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
+            note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
             return trial
 
         return self.ledger.change(work)
@@ -154,7 +147,7 @@ class Lifecycle:
             if not study_rows.delete_study(change.connection, study.id):
                 raise Conflict(f"study {study.name!r} is running; stop it first")
             change.forget_search(study.id)
-            _note(change, actor, "study.delete", study.id, now, study.name)
+            note(change, actor, "study.delete", study.id, now, study.name)
             change.tell("study", study_id=study.id, state="deleted")
             return study
 
@@ -181,7 +174,7 @@ class Lifecycle:
                 raise Conflict(f"study {study.name!r} is {study.state}; that needs it to be {' or '.join(allowed_from)}")
             if also is not None:
                 also(change)
-            _note(change, actor, f"study.{state}", study.id, now, study.name)
+            note(change, actor, f"study.{state}", study.id, now, study.name)
             change.tell("study", study_id=study.id, state=state)
             return _get(change, study.id)
 
@@ -203,9 +196,20 @@ def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldEr
     for name, value in params.items():
         if name not in space:
             errors.append(FieldError(f"params.{name}", f"unknown parameter; {known(list(space))}"))
-        elif not contains(space[name], value):
+        elif not contains(space[name], value) or not on_grid(space[name], value):
             errors.append(FieldError(f"params.{name}", f"{value!r} is not in the study's space: {space[name]}"))
     return errors
+
+
+def _stop_trials(change: Change, study_id: str, reason: str, now: datetime, *, number: int | None = None) -> None:
+    """End the study's trials that wait or run (or just one of them), and their leases."""
+    for trial in trial_rows.stop_trials(
+        change.connection, study_id, states=("waiting", "running"), reason=reason, now=now, number=number
+    ):
+        if trial.lease_id is not None:
+            lease_rows.end_lease(change.connection, trial.lease_id, outcome="stopped", message=reason, now=now)
+        change.tell_search(trial)
+        change.tell_trial(trial)
 
 
 def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, origin: Origin, now: datetime) -> Trial:
@@ -281,7 +285,8 @@ def _get(change: Change, study_id: str) -> Study:
     return study
 
 
-def _note(change: Change, actor: Actor, action: str, subject: str, now: datetime, detail: str | None = None) -> None:
+def note(change: Change, actor: Actor, action: str, subject: str, now: datetime, detail: str | None = None) -> None:
+    """A line of the audit log, in the transaction of what it tells of."""
     access_rows.insert_audit(
         change.connection,
         at=now,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from studies.definition import ParamValue, Verdict
 from studies.errors import FailureKind, InvalidInput
-from tuner.budget import exhausted
+from tuner.budget import all_started, exhausted, limit_reached
 from tuner.db import lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.ledger import Change, Ledger
@@ -95,7 +95,8 @@ class Manager:
 
         def work(change: Change) -> Verdict:
             trial, study = self._held(change, lease_id)
-            lease_rows.extend_lease(change.connection, lease_id, expires_at=now + self.lease_time, now=now)
+            if not trial.finished:
+                self._extend(change, lease_id, now)
             return verdict(trial, study)
 
         return self.ledger.change(work)
@@ -108,7 +109,7 @@ class Manager:
             if trial.finished:
                 self._only_known_points(change, trial, points, lease_id)
                 return verdict(trial, study)
-            lease_rows.extend_lease(change.connection, lease_id, expires_at=now + self.lease_time, now=now)
+            self._extend(change, lease_id, now)
             new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=points, now=now)
             if not new:
                 return verdict(trial, study)
@@ -131,9 +132,10 @@ class Manager:
             if repeated is not None:
                 return repeated
             trial, study = self._held(change, lease_id)
+            meant = _meant(study, ending)
             if trial.finished:
-                return _outcome_of_finished(change, trial, ending)
-            return self._end(change, study, trial, lease_id, ending, now)
+                return _outcome_of_finished(change, trial, meant)
+            return self._end(change, study, trial, lease_id, meant, now)
 
         return self.ledger.change(work)
 
@@ -164,7 +166,7 @@ class Manager:
                 if trial is not None and trial.state == "running":
                     study = _study_of(change, trial)
                     lost: tuple[FailureKind, str] = ("lost", f"worker {lease.worker_id} was silent for too long")
-                    self._fail(change, study, trial, lease.id, lost, {}, now)
+                    self._fail(change, study, trial, lease.id, lost, {}, now, outcome="lost")
                 else:
                     lease_rows.end_lease(change.connection, lease.id, outcome="lost", message=None, now=now)
             for study in study_rows.running_studies(change.connection):
@@ -227,6 +229,11 @@ class Manager:
             raise StaleLease(lease_id)
         return trial, _study_of(change, trial)
 
+    def _extend(self, change: Change, lease_id: str, now: datetime) -> None:
+        """The lease runs on; of calls that come at the same time, this statement decides which one still holds the trial."""
+        if not lease_rows.extend_lease(change.connection, lease_id, expires_at=now + self.lease_time, now=now):
+            raise StaleLease(lease_id)
+
     def _only_known_points(self, change: Change, trial: Trial, points: Sequence[MetricPoint], lease_id: str) -> None:
         """A batch said again after the end is fine; a new one from a trial that the service has not stopped is not."""
         if trial.state in ("pruned", "stopped"):
@@ -251,15 +258,16 @@ class Manager:
         search = change.search(study)
         for score in scores:
             search.report(trial.number, resource(score), score.value)
-            # The untuned default is what the winner is compared with: it always runs to its end.
-            if trial.origin == "default" or study.state == "paused":
-                continue
-            decision = search.judge(trial.number)
-            if decision.search_attrs != trial.search_attrs:
-                trial_rows.set_search_attrs(change.connection, trial.id, decision.search_attrs)
-            if decision.stop:
-                self._close(change, study, lease_id, "pruned", now, reason=decision.reason)
-                return Verdict(stop=True, reason="pruned")
+        # The untuned default is what the winner is compared with: it always runs to its end.
+        if not scores or trial.origin == "default" or study.state == "paused":
+            return verdict(trial, study)
+        # Judged once a batch, when all of it is known: so a search rebuilt from rows, which hold all of it, judges alike.
+        decision = search.judge(trial.number)
+        if decision.search_attrs != trial.search_attrs:
+            trial_rows.set_search_attrs(change.connection, trial.id, decision.search_attrs)
+        if decision.stop:
+            self._close(change, study, lease_id, "pruned", now, reason=decision.reason)
+            return Verdict(stop=True, reason="pruned")
         return verdict(trial, study)
 
     def _repeated_finish(self, change: Change, lease_id: str, ending: Ending) -> str | None:
@@ -279,8 +287,6 @@ class Manager:
         value = ending.values.get(metric, trial.value)
         if value is None:
             raise InvalidInput.at(f"values.{metric}", "is missing: a completed trial has a value of the study's objective")
-        if math.isnan(value):
-            return self._fail(change, study, trial, lease_id, ("nan", f"{metric} is not a number"), ending.details, now)
         values = dict(ending.values) | {metric: value}
         return self._close(change, study, lease_id, "completed", now, value=value, values=values, details=ending.details)
 
@@ -293,9 +299,10 @@ class Manager:
         failure: tuple[FailureKind, str],
         details: Mapping[str, Any],
         now: datetime,
+        *,
+        outcome: str = "failed",
     ) -> str:
         kind, message = failure
-        outcome = "lost" if kind == "lost" else "failed"
         again = kind == "preempted" or (kind in RETRIED and trial.retries < study.spec.retries)
         if again and study.state in ("running", "paused"):
             return self._put_back(change, lease_id, outcome, f"{kind}: {message}", lost=kind != "preempted", now=now)
@@ -347,12 +354,12 @@ def settle(change: Change, study: Study, now: datetime) -> None:
     current = study_rows.get_study(change.connection, study.id)
     if current is None or current.state != "running":
         return
-    reason = exhausted(change.connection, current, now)
+    limit = limit_reached(change.connection, current, now)
+    reason = limit or all_started(current)
     if reason is None:
         return
-    used_up = current.spec.budget.trials is not None and current.n_created >= current.spec.budget.trials
-    if not used_up:
-        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=reason, now=now):
+    if limit is not None:
+        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=limit, now=now):
             change.tell_search(trial)
             change.tell_trial(trial)
     if trial_rows.count_unfinished(change.connection, study.id) == 0:
@@ -384,9 +391,18 @@ def _outcome_of_finished(change: Change, trial: Trial, ending: Ending) -> str:
         if ending.details and not trial.details:
             trial_rows.add_details(change.connection, trial.id, ending.details, ending.values or trial.values)
         return trial.state
-    if trial.state == ending.state and all(trial.values.get(name) == value for name, value in ending.values.items()):
+    # Compared as text, because a value that is not a number does not equal itself.
+    if trial.state == ending.state and all(repr(trial.values.get(name)) == repr(float(v)) for name, v in ending.values.items()):
         return trial.state
     raise Conflict(f"trial {trial.number} has already ended as {trial.state} with other values; the first word stands")
+
+
+def _meant(study: Study, ending: Ending) -> Ending:
+    """A trial that completed with a score that is not a number has failed."""
+    metric = objective_of(study.spec).metric
+    if ending.state != "completed" or not math.isnan(ending.values.get(metric, 0.0)):
+        return ending
+    return Ending(state="failed", failure=("nan", f"{metric} is not a number"), details=ending.details)
 
 
 def _scores(study: Study, points: Sequence[MetricPoint]) -> list[MetricPoint]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 from tuner.db import study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.records import FINISHED_TRIAL_STATES, Study, Trial
 from tuner.spec import direction_of, objective_of
+
+_TREND_POINTS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Overview:
     best: Trial | None
     majority: float | None  # score of always answering the commonest class
     default: Trial | None  # the untuned default, once it has a value
+    trend: Sequence[float]  # best value so far over completed trials by number, at most 40 points
 
 
 def overview(connection: Connection, study: Study, *, now: datetime) -> Overview:
@@ -30,11 +34,14 @@ def overview(connection: Connection, study: Study, *, now: datetime) -> Overview
 
 
 def overviews(connection: Connection, studies: Sequence[Study], *, now: datetime) -> list[Overview]:
-    counts = study_rows.counts(connection, [study.id for study in studies])
-    return [_overview(connection, study, counts[study.id], now) for study in studies]
+    ids = [study.id for study in studies]
+    counts, values = study_rows.counts(connection, ids), trial_rows.completed_values(connection, ids)
+    return [_overview(connection, study, counts[study.id], values[study.id], now) for study in studies]
 
 
-def _overview(connection: Connection, study: Study, counts: Mapping[str, int], now: datetime) -> Overview:
+def _overview(
+    connection: Connection, study: Study, counts: Mapping[str, int], values: Sequence[float], now: datetime
+) -> Overview:
     ended = sum(counts[state] for state in FINISHED_TRIAL_STATES)
     total = study.spec.budget.trials
     first = trial_rows.get_trial(connection, study.id, 0)
@@ -46,7 +53,15 @@ def _overview(connection: Connection, study: Study, counts: Mapping[str, int], n
         best=best_of(connection, study),
         majority=study.facts.baseline.get(objective_of(study.spec).metric),
         default=first if first is not None and first.origin == "default" and first.state == "completed" else None,
+        trend=best_so_far(values, maximize=direction_of(study.spec) == "maximize"),
     )
+
+
+def best_so_far(values: Sequence[float], *, maximize: bool) -> list[float]:
+    """The running best of `values`, thinned evenly to at most 40 points; the last is always the best of all."""
+    running = list(accumulate(values, max if maximize else min))
+    thinning = -(-len(running) // _TREND_POINTS)
+    return running[::-1][::thinning][::-1] if running else []
 
 
 def best_of(connection: Connection, study: Study) -> Trial | None:

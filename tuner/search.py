@@ -8,6 +8,7 @@ remember goes into rows (`search_attrs`) and each draw's random seed comes from 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState as OptunaState
 
 from studies.definition import ParamValue
-from studies.space import Choice, Fixed, FloatRange, IntRange, Space, active
+from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter, Space, active
 from tuner.records import MetricPoint, Study, Trial
 from tuner.spec import AshaPruner, MedianPruner, Pruner, RandomSampler, Sampler, direction_of, space_of
 
@@ -61,14 +62,16 @@ class Search:
         """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are."""
         self._optuna.sampler = make_sampler(self.spec.sampler, self.space, draw_seed(self.spec.seed, number))
         if given:
-            self._optuna.enqueue_trial(dict(given))
+            self._optuna.enqueue_trial({name: nearest_on_grid(self.space[name], value) for name, value in given.items()})
         trial = self._optuna.ask()
         if trial.number != number:
             raise RuntimeError(f"trial {number} was asked for, but the next one is {trial.number}")
         params: dict[str, ParamValue] = {}
         for name, parameter in self.space.items():
             if active(parameter, params):
-                params[name] = parameter.value if isinstance(parameter, Fixed) else _suggest(trial, name, parameter)
+                params[name] = (
+                    parameter.value if isinstance(parameter, Fixed) else _suggest(trial, name, self._distributions[name])
+                )
         return Suggestion(params=params, search_attrs=self._attrs(number))
 
     def report(self, number: int, resource: int, value: float) -> None:
@@ -82,7 +85,7 @@ class Search:
         return Decision(stop=stop, reason=reason, search_attrs=self._attrs(number))
 
     def tell(self, trial: Trial) -> None:
-        """Note how a trial ended; a trial that is already over stays as it is."""
+        """Note how a trial ended, once."""
         state, value = _ending(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
         self._storage.set_trial_state_values(trial.number, state, values)
@@ -145,21 +148,46 @@ def draw_seed(study_seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"draw {study_seed} {number}".encode()).digest()[:4], "big")
 
 
-def _suggest(trial: optuna.Trial, name: str, parameter: FloatRange | IntRange | Choice) -> ParamValue:
-    if isinstance(parameter, Choice):
-        value: ParamValue = trial.suggest_categorical(name, parameter.values)
+def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
+    """`value`, which lies in the parameter's range, moved to the closest of its steps."""
+    if isinstance(value, str) or value is None or not isinstance(parameter, FloatRange | IntRange):
         return value
-    if isinstance(parameter, IntRange):
-        return trial.suggest_int(name, parameter.min, parameter.max, step=parameter.step, log=parameter.log)
-    return trial.suggest_float(name, parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+    if parameter.step is None:
+        return float(value)
+    steps = min(round((value - parameter.min) / parameter.step), _steps(parameter, parameter.step))
+    return parameter.min + steps * parameter.step
+
+
+def on_grid(parameter: Parameter, value: ParamValue) -> bool:
+    """Whether `value` is one of the parameter's steps, but for rounding."""
+    nearest = nearest_on_grid(parameter, value)
+    return nearest == value or (isinstance(nearest, float) and isinstance(value, float) and math.isclose(nearest, value))
+
+
+def _steps(parameter: FloatRange | IntRange, step: float) -> int:
+    """How often `step` fits into the range; 0.3 / 0.1 is 3, although it is a little less in floats."""
+    return math.floor((parameter.max - parameter.min) / step + 1e-8)
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParamValue:
+    if isinstance(distribution, CategoricalDistribution):
+        value: ParamValue = trial.suggest_categorical(name, distribution.choices)
+        return value
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
 def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution(parameter.values)
+    # Optuna warns where the last step does not meet the end of the range: end it there.
     if isinstance(parameter, IntRange):
-        return IntDistribution(parameter.min, parameter.max, step=parameter.step, log=parameter.log)
-    return FloatDistribution(parameter.min, parameter.max, step=parameter.step, log=parameter.log)
+        top = parameter.min + _steps(parameter, parameter.step) * parameter.step
+        return IntDistribution(parameter.min, top, step=parameter.step, log=parameter.log)
+    high = parameter.max if parameter.step is None else parameter.min + _steps(parameter, parameter.step) * parameter.step
+    return FloatDistribution(parameter.min, high, step=parameter.step, log=parameter.log)
 
 
 def _ending(trial: Trial) -> tuple[OptunaState, float | None]:

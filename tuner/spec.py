@@ -6,17 +6,26 @@ every wrong field at once. Nothing is stored or started here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from studies.catalog import definition as catalog_definition
 from studies.definition import DataFacts, DataSpec, Definition, Direction
 from studies.errors import FieldError, InvalidInput, known
 from studies.models import ModelFacts, model_facts
-from studies.space import Space, parse_space
+from studies.space import Space, number, parse_space
 
 
 def _plain_text(text: str) -> str:
@@ -26,22 +35,39 @@ def _plain_text(text: str) -> str:
     return text
 
 
+def _numeric(raw: object) -> object:
+    # `parallelism: yes` must not become 1; YAML reads `1e2` as text.
+    if isinstance(raw, bool):
+        raise ValueError("must be a number, not true or false")
+    as_number = number(raw)
+    return raw if as_number is None else as_number
+
+
+Whole = Annotated[int, BeforeValidator(_numeric)]
+Real = Annotated[float, BeforeValidator(_numeric)]
 Text = Annotated[str, AfterValidator(_plain_text)]
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain_text)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(_Section):
     """Where examples come from."""
 
     train: Name
-    validation: Name | float = 0.1
-    test: Name | float | None = None
+    validation: Name | Real = 0.1
+    test: Name | Real | None = None
     columns: dict[Name, Name] = {}
-    limit: int | None = Field(default=None, ge=1)
+    limit: Whole | None = Field(default=None, ge=1)
+
+    @field_validator("validation", "test", mode="before")
+    @classmethod
+    def _share_as_text(cls, raw: object) -> object:
+        # YAML reads `1e-1` as text; it is a share, not a file.
+        as_number = number(raw)
+        return raw if as_number is None else as_number
 
 
 class Objective(_Section):
@@ -55,7 +81,7 @@ class TpeSampler(_Section):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, aware of running trials."""
 
     name: Literal["tpe"] = "tpe"
-    startup_trials: int = Field(default=10, ge=0, le=10_000)  # drawn at random before the model is used
+    startup_trials: Whole = Field(default=10, ge=0, le=10_000)  # drawn at random before the model is used
 
 
 class RandomSampler(_Section):
@@ -74,26 +100,26 @@ class MedianPruner(_Section):
     """Stops a trial whose best value so far is worse than the median of finished trials at the same epoch."""
 
     name: Literal["median"]
-    min_epochs: int = Field(default=1, ge=1)  # never stops before
-    startup_trials: int = Field(default=5, ge=0)  # stops nothing until so many have completed
+    min_epochs: Whole = Field(default=1, ge=1)  # never stops before
+    startup_trials: Whole = Field(default=5, ge=0)  # stops nothing until so many have completed
 
 
 class AshaPruner(_Section):
     """Asynchronous successive halving (Li et al. 2020): of those that reach a rung, the best 1/reduction_factor go on."""
 
     name: Literal["asha"] = "asha"
-    min_epochs: int = Field(default=1, ge=1)  # the first rung
-    reduction_factor: int = Field(default=3, ge=2)
+    min_epochs: Whole = Field(default=1, ge=1)  # the first rung
+    reduction_factor: Whole = Field(default=3, ge=2)
 
 
 class Budget(_Section):
     """When the study ends: whatever is reached first."""
 
-    trials: int | None = Field(default=50, ge=1, le=1_000_000)
-    hours: float | None = Field(default=None, gt=0)
-    gpu_hours: float | None = Field(default=None, gt=0)
-    target: float | None = None  # ends when the best trial reaches it
-    no_gain_in: int | None = Field(default=None, ge=1)  # ends when so many finished trials in a row brought no better one
+    trials: Whole | None = Field(default=50, ge=1, le=1_000_000)
+    hours: Real | None = Field(default=None, gt=0)
+    gpu_hours: Real | None = Field(default=None, gt=0)
+    target: Real | None = None  # ends when the best trial reaches it
+    no_gain_in: Whole | None = Field(default=None, ge=1)  # ends when so many finished trials in a row brought no better one
 
     @model_validator(mode="after")
     def _some_end(self) -> Budget:
@@ -105,7 +131,7 @@ class Budget(_Section):
 class Resources(_Section):
     """What one trial needs."""
 
-    gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)] = "auto"
+    gpus: Literal["auto"] | Annotated[Whole, Field(ge=0, le=1024)] = "auto"
 
 
 Sampler = Annotated[TpeSampler | RandomSampler, Field(discriminator="name")]
@@ -125,10 +151,10 @@ class StudySpec(_Section):
     sampler: Sampler = TpeSampler()
     pruner: Pruner = AshaPruner()
     budget: Budget = Budget()
-    parallelism: int = Field(default=4, ge=1, le=10_000)
+    parallelism: Whole = Field(default=4, ge=1, le=10_000)
     resources: Resources = Resources()
-    retries: int = Field(default=2, ge=0, le=100)
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    retries: Whole = Field(default=2, ge=0, le=100)
+    seed: Whole = Field(default=0, ge=0, lt=2**31)
     notes: Annotated[Text, Field(max_length=100_000)] = ""
     tags: dict[Name, Annotated[Text, Field(max_length=200)]] = {}
 
@@ -172,7 +198,7 @@ def parse(raw: object) -> StudySpec:
     try:
         return StudySpec.model_validate(raw)
     except ValidationError as error:
-        raise InvalidInput([_field_error(detail) for detail in error.errors()]) from None
+        raise InvalidInput(_one_a_field([_field_error(detail) for detail in error.errors()])) from None
 
 
 def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
@@ -260,14 +286,20 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
+def _one_a_field(errors: Sequence[FieldError]) -> list[FieldError]:
+    """What may be this or that is wrong in two ways at once."""
+    messages: dict[str, list[str]] = {}
+    for error in errors:
+        messages.setdefault(error.field, []).append(error.message)
+    return [FieldError(field, ", or ".join(several)) for field, several in messages.items()]
+
+
 def _field_error(detail: Any) -> FieldError:
     """One of pydantic's errors in our words: a dotted path, and for a wrong name the known ones."""
     location = [str(part) for part in detail["loc"]]
     # Members of a union show up in pydantic's path; they are no part of the study file.
-    noise = {"constrained-str", "float", "int", "str", "function-after[_plain_text(), constrained-str]"}
-    location = [
-        part for part in location if part not in noise and not part.startswith(("function-", "literal", "dict[", "constrained"))
-    ]
+    noise = ("function-", "literal[", "dict[", "constrained-", "[key]")
+    location = [part for part in location if part not in ("float", "int") and not part.startswith(noise)]
     tagged = len(location) > 1 and f"{location[0]}.{location[1]}" in _SECTIONS
     field = ".".join(location[:1] + location[2:] if tagged else location)
     kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
@@ -281,6 +313,8 @@ def _field_error(detail: Any) -> FieldError:
         field, message = f"{field}.name", f"{given}; {known(names)}"
     elif kind == "missing":
         message = "is missing"
+    elif kind in ("model_type", "model_attributes_type"):
+        message = "must be an object with keys and values"
     return FieldError(field, message[:1].lower() + message[1:])
 
 

@@ -12,6 +12,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
@@ -22,6 +23,14 @@ from studies.errors import FailureKind, TrialFailure
 _PRELOADED = ["tuner.trial_process", "studies.training.loop"]
 
 Message = Sequence[Metric] | Outcome | TrialFailure
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A TrialFailure on its way through the pipe: an exception with two arguments can't be unpickled."""
+
+    kind: FailureKind
+    message: str
 
 
 class TrialProcess:
@@ -40,8 +49,8 @@ class TrialProcess:
         try:
             if not self._pipe.poll(timeout):
                 return None
-            message: Message = self._pipe.recv()
-            return message
+            message: Sequence[Metric] | Outcome | _Failed = self._pipe.recv()
+            return TrialFailure(message.kind, message.message) if isinstance(message, _Failed) else message
         except (EOFError, ConnectionError):
             self._process.join(10)
             return self._died()
@@ -119,15 +128,15 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
         verdict: Verdict = pipe.recv()
         return verdict
 
-    message: Message
+    message: Outcome | _Failed
     try:
         message = definition(job.task).train(job, report)
     except TrialFailure as failure:
-        message = failure
+        message = _Failed(failure.kind, failure.message)
     except MemoryError as error:
-        message = TrialFailure("oom", str(error) or "out of memory")
+        message = _Failed("oom", str(error) or "out of memory")
     except Exception as error:  # noqa: BLE001  the outermost edge of this process
-        message = TrialFailure(_kind(error), "".join(traceback.format_exception(error)[-8:]))
+        message = _Failed(_kind(error), "".join(traceback.format_exception(error)[-8:]))
     pipe.send(message)
 
 

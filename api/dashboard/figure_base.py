@@ -23,7 +23,8 @@ Position = Callable[[ParamValue], float | None]  # where on an axis a value stan
 # Okabe and Ito's palette, told apart with every kind of colour blindness; black is left out for the dark theme.
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8A8F98"
-COLORSCALE = "Cividis"
+# From poor or early to good or late: both ends are seen on either theme and by every eye.
+COLORSCALE = [[0, ORANGE], [0.5, "#93A1A8"], [1, BLUE]]
 
 # Shape as well as colour: no state is told by colour alone.
 STATE_MARKS: Mapping[str, tuple[str, str]] = {
@@ -33,7 +34,7 @@ STATE_MARKS: Mapping[str, tuple[str, str]] = {
     "stopped": (GREY, "square"),
     "failed": (VERMILLION, "x"),
 }
-OUTLINE = {"width": 0.5, "color": "rgba(128,128,128,0.7)"}  # keeps the ends of the colour scale visible on either theme
+OUTLINE = {"width": 0.5, "color": "rgba(128,128,128,0.7)"}  # keeps the points of the colour scale apart where they overlap
 MAX_POINTS = 2_000  # in one trace
 
 

@@ -62,7 +62,7 @@ def importances(given: FigureInput) -> go.Figure:
 
 
 def parallel(given: FigureInput) -> go.Figure:
-    """A line for each completed trial across its parameters and its value.
+    """A line for each completed trial across its parameters and its value; the bluer, the better.
 
     Plain lines on normalised axes: plotly's own parallel coordinates need WebGL, which the content security policy forbids.
     """
@@ -130,10 +130,10 @@ def _add_lines(
     shades = sample_colorscale(COLORSCALE, [index / (SHADES - 1) for index in range(SHADES)])
     groups: dict[int, list[Trial]] = {}
     for trial in reversed(shown[1:]):
-        position = _height(trial.value, scales[-1])
-        groups.setdefault(round(position * (SHADES - 1)), []).append(trial)
-    order = sorted(groups, reverse=not given.maximize)
-    for shade in order:
+        height = _height(trial.value, scales[-1])
+        goodness = height if given.maximize else 1 - height
+        groups.setdefault(round(goodness * (SHADES - 1)), []).append(trial)
+    for shade in sorted(groups):
         _add_group(figure, given, groups[shade], columns, scales, shades[shade], 1.3)
     _add_group(figure, given, shown[:1], columns, scales, GREEN, 3.5)
     figure.data[-1].update(name=f"best: trial {shown[0].number}", showlegend=True)
@@ -203,7 +203,7 @@ def _short(value: float) -> str:
 
 
 def slice_(given: FigureInput) -> go.Figure:
-    """The value of completed trials along one parameter (`x`); later trials are lighter.
+    """The value of completed trials along one parameter (`x`); the later, the bluer.
 
     `layout.meta.parameters` lists what can be asked for.
     """
@@ -231,7 +231,7 @@ def slice_(given: FigureInput) -> go.Figure:
 
 
 def contour(given: FigureInput) -> go.Figure:
-    """The value over two parameters (`x`, `y`), interpolated between the trials, with the trials on top."""
+    """The value over two parameters (`x`, `y`), interpolated between the trials, with the trials on top; bluer is better."""
     return _over_two(given, "Contour")
 
 
@@ -259,7 +259,8 @@ def _over_two(given: FigureInput, kind: str) -> go.Figure:
         shades = [order[trial.number] / max(len(trials) - 1, 1) for trial in trials]
         return _add_trials(figure, trials, x, y, _coloured(shades, "rank") | {"reversescale": True})
     if len(trials) < MIN_CONTOUR_TRIALS or x.levels or y.levels or x == y:
-        return _add_trials(figure, trials, x, y, _coloured([trial.value or 0.0 for trial in trials], label(given.objective, 12)))
+        marker = _coloured([trial.value or 0.0 for trial in trials], label(given.objective, 12))
+        return _add_trials(figure, trials, x, y, marker | {"reversescale": not given.maximize})
     figure.add_trace(_surface(given, trials[-MAX_CONTOUR_TRIALS:], x, y))
     return _add_trials(figure, trials, x, y, {"color": "#FFFFFF", "size": 5, "line": {"width": 1, "color": "#000000"}})
 
@@ -299,6 +300,7 @@ def _surface(given: FigureInput, trials: Sequence[Trial], x: Axis, y: Axis) -> g
         y=[rounded(_at(y, y_scale, share)) for share in shares],
         z=[[rounded(_interpolated(near, a, b)) for a in shares] for b in shares],
         colorscale=COLORSCALE,
+        reversescale=not given.maximize,
         contours={"coloring": "heatmap"},
         line={"width": 0.5},
         colorbar={"title": {"text": label(given.objective, 12)}, "thickness": 10, "outlinewidth": 0},

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import pathlib
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from api.dashboard.static_files import own_version, plotly_version, static_files
+from api.deps import ServiceDep, get_study, get_trial, public, requires
+from tuner.errors import NotFound
 from tuner.records import TRIAL_STATES
 
-_templates = Jinja2Templates(directory=Path(__file__).parent / "templates")
+_templates = Jinja2Templates(directory=pathlib.Path(__file__).parent / "templates")
 _ONE_YEAR = 365 * 24 * 3600
 
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/")
+@router.get("/", dependencies=[requires("viewer")])
 def studies_page(request: Request) -> HTMLResponse:
     return _page(request, "studies.html", here="studies")
 
 
-@router.get("/studies/{study_id}")
-def study_page(request: Request, study_id: str) -> HTMLResponse:
-    return _page(request, "study.html", study_id=study_id, trial_states=TRIAL_STATES)
+@router.get("/studies/{study_id}", dependencies=[requires("viewer")])
+def study_page(request: Request, study_id: str, service: ServiceDep) -> HTMLResponse:
+    try:
+        study = get_study(study_id, service)
+    except NotFound as error:
+        return _page(request, "missing.html", 404, message=str(error))
+    return _page(request, "study.html", study=study, trial_states=TRIAL_STATES)
 
 
-@router.get("/studies/{study_id}/trials/{number}")
-def trial_page(request: Request, study_id: str, number: int) -> HTMLResponse:
-    return _page(request, "trial.html", study_id=study_id, number=number)
+@router.get("/studies/{study_id}/trials/{number}", dependencies=[requires("viewer")])
+def trial_page(request: Request, study_id: str, number: Annotated[int, Path(ge=0, le=2**31 - 1)], service: ServiceDep) -> HTMLResponse:
+    try:
+        study = get_study(study_id, service)
+        trial = get_trial(number, study, service)
+    except NotFound as error:
+        return _page(request, "missing.html", 404, message=str(error))
+    return _page(request, "trial.html", study=study, trial=trial)
 
 
-@router.get("/workers")
+@router.get("/workers", dependencies=[requires("viewer")])
 def workers_page(request: Request) -> HTMLResponse:
     return _page(request, "workers.html", here="workers")
 
 
-@router.get("/static/{version}/{name}")
+@router.get("/static/{version}/{name}", dependencies=[public])
 def static_file(version: str, name: str) -> Response:
     """A file of the fixed table; its address changes with its content, so a browser may keep it for ever."""
     found = static_files().get((version, name))

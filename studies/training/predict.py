@@ -14,6 +14,8 @@ from studies.training.data import Encoded, encode, evaluation_batches
 
 def predict(folder: Path, texts: Sequence[str], batch_size: int = 32) -> list[tuple[str, float]]:
     """The most probable label of each text, and its probability (0 … 1), by the model that a trial left in `folder`."""
+    if not texts:
+        return []
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
     probabilities = compute_logits(model, encode(tokenizer, texts), batch_size, "cpu").softmax(dim=-1)

@@ -18,7 +18,7 @@ from tuner.settings import Settings
 from tuner.spec import StudySpec
 
 SAMPLERS = ["tpe", "random"]
-PRUNERS = [{"name": "none"}, {"name": "median", "startup_trials": 3}, {"name": "asha"}]
+PRUNERS: list[dict[str, Any]] = [{"name": "none"}, {"name": "median", "startup_trials": 3}, {"name": "asha"}]
 
 
 def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:

@@ -32,9 +32,9 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def examples() -> list[tuple[str, str]]:
-    """72 short texts of 3 classes and of different lengths."""
+    """180 short texts of 3 classes and of different lengths."""
     rows = []
-    for index in range(72):
+    for index in range(180):
         label = sorted(WORDS)[index % 3]
         filler = " ".join(FILLERS[: index % 8])
         rows.append((f"{filler} {WORDS[label][index // 3 % 3]} {FILLERS[index % 5]}".strip(), label))

@@ -115,7 +115,9 @@ def test_malformed_csv_names_the_line(tmp_path: Path) -> None:
 
 
 def test_text_that_is_not_utf8_names_the_byte(tmp_path: Path) -> None:
-    assert "is not UTF-8 (byte 0xe9 at offset 14)" in error_of(file(tmp_path, "a.csv", "text,label\ncaf\u00e9,x\n".encode("latin-1")))
+    assert "is not UTF-8 (byte 0xe9 at offset 14)" in error_of(
+        file(tmp_path, "a.csv", "text,label\ncaf\u00e9,x\n".encode("latin-1"))
+    )
 
 
 def test_a_file_that_only_claims_to_be_parquet(tmp_path: Path) -> None:

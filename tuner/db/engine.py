@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from tuner.errors import Unavailable
 
@@ -38,6 +38,8 @@ class Database:
         self.engine = make_engine(url)
         self.on_rollback = on_rollback
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Lock()
         self._writer = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._writer.start()
 
@@ -47,39 +49,42 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except DBAPIError as error:
-            raise _translated(error) from error
+        except (DBAPIError, TimeoutError) as error:
+            raise translated(error) from error
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a transaction on the writer's thread; returns its result after the commit.
 
-        Raises whatever `work` raised (its changes are undone), or Unavailable if the commit failed.
+        Raises whatever `work` raised (its changes are undone), or Unavailable if the commit failed or the database is closed.
         """
         if threading.current_thread() is self._writer:
             raise RuntimeError("a write inside a write would wait for itself; pass the connection on instead")
         future: Future[Any] = Future()
-        self._calls.put((work, future))
+        with self._closing:  # nothing may be queued behind the end of the queue: it would wait for ever
+            if self._closed:
+                raise Unavailable("the service is shutting down")
+            self._calls.put((work, future))
         result: Result = future.result()
         return result
 
     def close(self) -> None:
         """Finish what is queued, then let go of every connection."""
-        self._calls.put(None)
+        with self._closing:
+            self._closed = True
+            self._calls.put(None)
         self._writer.join()
         self.engine.dispose()
 
     def _write_loop(self) -> None:
         while (first := self._calls.get()) is not None:
             batch = [first]
-            closing = False
-            while len(batch) < _MOST_IN_ONE_COMMIT and not self._calls.empty():
+            following: _Call | None = first
+            while following is not None and len(batch) < _MOST_IN_ONE_COMMIT and not self._calls.empty():
                 following = self._calls.get()
-                if following is None:
-                    closing = True
-                    break
-                batch.append(following)
+                if following is not None:
+                    batch.append(following)
             self._commit(batch)
-            if closing:
+            if following is None:
                 return
 
     def _commit(self, batch: list[_Call]) -> None:
@@ -89,7 +94,7 @@ class Database:
                 outcomes = [self._run(connection, work, future) for work, future in batch]
         except SQLAlchemyError as error:
             self.on_rollback()
-            failure = _translated(error)
+            failure = translated(error)
             outcomes = [(future, None, failure) for _, future in batch]
         for future, result, problem in outcomes:
             if problem is None:
@@ -105,8 +110,8 @@ class Database:
                 return future, work(connection), None
         except BaseException as error:  # carried to the caller's thread, which raises it
             self.on_rollback()
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
+            if isinstance(error, SQLAlchemyError) and isinstance(translated(error), Unavailable):
+                raise  # the transaction may be gone already, and with it what others in the batch did
             return future, None, error
 
 
@@ -139,8 +144,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _translated(error: SQLAlchemyError) -> Exception:
+def translated(error: SQLAlchemyError) -> Exception:
     """Faults of the database server or the disk become Unavailable; a mistake in our own statement stays what it is."""
-    if isinstance(error, DBAPIError) and type(error).__name__ in ("OperationalError", "InterfaceError"):
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"every connection to the database is in use: {error}")
+    # DatabaseError itself, not its kinds, is what SQLite says of a damaged file.
+    if isinstance(error, DBAPIError) and type(error).__name__ in ("OperationalError", "InterfaceError", "DatabaseError"):
         return Unavailable(f"the database cannot be reached or written to just now: {error.orig}")
     return error

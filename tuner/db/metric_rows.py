@@ -51,15 +51,16 @@ def metrics_of(connection: Connection, trial_id: int) -> list[MetricPoint]:
 
 
 def metrics_of_study(
-    connection: Connection, study_id: str, *, name: str, split: str = "validation", numbers: Sequence[int] | None = None
+    connection: Connection, study_id: str, *, name: str | None = None, numbers: Sequence[int] | None = None
 ) -> dict[int, list[MetricPoint]]:
-    """trial number → its points of one metric, by step."""
+    """trial number → its points, by step: those of one metric in validation, or without `name` all of them."""
     query = (
         select(trials.c.number, metrics)
         .join(trials, trials.c.id == metrics.c.trial_id)
-        .where(trials.c.study_id == study_id, metrics.c.name == name, metrics.c.split == split)
-        .where(metrics.c.superseded.is_(False))
+        .where(trials.c.study_id == study_id, metrics.c.superseded.is_(False))
     )
+    if name is not None:
+        query = query.where(metrics.c.name == name, metrics.c.split == "validation")
     if numbers is not None:
         query = query.where(trials.c.number.in_(numbers))
     found: dict[int, list[MetricPoint]] = {}

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
 
-from tuner.db.engine import make_engine
+from tuner.db.engine import make_engine, translated
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Run every migration that the database lacks, all in one transaction."""
+    """Run every migration that the database lacks, all in one transaction. Raises Unavailable."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     engine = make_engine(url)
@@ -22,5 +23,7 @@ def upgrade(url: str, revision: str = "head") -> None:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7821463501)")
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+    except DBAPIError as error:
+        raise translated(error) from error
     finally:
         engine.dispose()

@@ -69,7 +69,7 @@ def list_studies(
     if states:
         query = query.where(studies.c.state.in_(states))
     if text:
-        query = query.where(func.lower(studies.c.name).contains(text.lower(), autoescape=True))
+        query = query.where(studies.c.name.icontains(text, autoescape=True))
     if tag is not None:
         value = studies.c.spec["tags"][tag[0]].as_string()
         query = query.where(value.is_not(None) if tag[1] is None else value == tag[1])
@@ -166,7 +166,10 @@ def set_search_attrs(connection: Connection, study_id: str, attrs: Mapping[str, 
 def delete_study(connection: Connection, study_id: str) -> bool:
     """Delete one that is not running, with all that belongs to it; whether there was one."""
     deleted = connection.execute(delete(studies).where(studies.c.id == study_id, studies.c.state != "running"))
-    return deleted.rowcount == 1
+    if deleted.rowcount == 0:
+        return False
+    connection.execute(delete(idempotency).where(idempotency.c.study_id == study_id))
+    return True
 
 
 def counts(connection: Connection, study_ids: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Double, RowMapping, Select, cast, extract, func, insert, or_, select, update
 
 from studies.definition import ParamValue
 from tuner.db.engine import Connection
 from tuner.db.tables import studies, trials
 from tuner.records import Origin, Trial, TrialState
 
-SORTABLE = ("number", "state", "value", "epoch", "attempt", "created_at", "started_at", "finished_at")
+SORTABLE = ("number", "state", "value", "epoch", "attempt", "created_at", "started_at", "finished_at", "seconds")
 Comparison = Literal["<", "<=", ">", ">=", "=", "!="]
 
 
@@ -49,7 +50,7 @@ def insert_trial(
             values={},
             attempt=0,
             retries=0,
-            search_attrs=dict(search_attrs),
+            search_attrs=_storable(search_attrs),
             details={},
             created_at=now,
         )
@@ -86,17 +87,21 @@ def list_trials(
     where: Sequence[Condition] = (),
     sort: str = "number",
     descending: bool = False,
+    sort_as_text: bool = False,
     offset: int = 0,
     limit: int = 100,
 ) -> tuple[list[Trial], int]:
-    """One page, and how many match in all. Rows without a value for `sort` come last, equal ones by number."""
+    """One page, and how many match in all. Rows without a value for `sort` come last, equal ones by number.
+
+    `sort` is one of SORTABLE or a parameter's name; `sort_as_text` is for parameters that are no numbers.
+    """
     query = select(trials).where(trials.c.study_id == study_id)
     if states:
         query = query.where(trials.c.state.in_(states))
     for condition in where:
         query = query.where(_compared(condition))
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
-    key = _column(sort, numeric=sort not in SORTABLE)
+    key = _column(sort, numeric=not sort_as_text)
     order = (key.is_(None), key.desc() if descending else key.asc(), trials.c.number)
     rows = connection.execute(query.order_by(*order).offset(offset).limit(limit)).mappings()
     return [_trial(row) for row in rows], total
@@ -109,6 +114,15 @@ def best_trial(
     value = trials.c.value.desc() if maximize else trials.c.value.asc()
     query = select(trials).where(trials.c.study_id == study_id, trials.c.state.in_(states), trials.c.value.is_not(None))
     return _one(connection, query.order_by(value, trials.c.number).limit(1))
+
+
+def completed_values(connection: Connection, study_ids: Sequence[str]) -> dict[str, list[float]]:
+    """study id → the values of its completed trials, by number."""
+    query = select(trials.c.study_id, trials.c.value).where(trials.c.study_id.in_(study_ids), trials.c.state == "completed")
+    found: dict[str, list[float]] = {study_id: [] for study_id in study_ids}
+    for study_id, value in connection.execute(query.where(trials.c.value.is_not(None)).order_by(trials.c.number)):
+        found[study_id].append(value)
+    return found
 
 
 def start_trial(connection: Connection, trial_id: int, *, lease_id: str, worker_id: str, now: datetime) -> Trial | None:
@@ -197,7 +211,7 @@ def add_details(connection: Connection, trial_id: int, details: Mapping[str, Any
 
 
 def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    connection.execute(update(trials).where(trials.c.id == trial_id).values(search_attrs=dict(attrs)))
+    connection.execute(update(trials).where(trials.c.id == trial_id).values(search_attrs=_storable(attrs)))
 
 
 def count_unfinished(connection: Connection, study_id: str) -> int:
@@ -214,6 +228,8 @@ def _held_by(lease_id: str) -> Any:
 
 
 def _column(name: str, *, numeric: bool) -> ColumnElement[Any]:
+    if name == "seconds":
+        return extract("epoch", trials.c.finished_at) - extract("epoch", trials.c.started_at)
     if name in SORTABLE:
         return trials.c[name]
     param: Any = trials.c.params[name]
@@ -223,6 +239,9 @@ def _column(name: str, *, numeric: bool) -> ColumnElement[Any]:
 
 def _compared(condition: Condition) -> ColumnElement[bool]:
     column = _column(condition.column, numeric=not isinstance(condition.value, str))
+    if isinstance(condition.value, float):
+        # PostgreSQL would cast the number to the column's type: 2.5 to a whole number, 1e30 to an error.
+        column = cast(column, Double)
     comparisons = {
         "<": column < condition.value,
         "<=": column <= condition.value,
@@ -234,9 +253,9 @@ def _compared(condition: Condition) -> ColumnElement[bool]:
     return comparisons[condition.comparison]
 
 
-def _storable(values: Mapping[str, float]) -> dict[str, float | str]:
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no NaN and no infinities: they are kept as the contract's strings."""
-    return {name: value if abs(value) < float("inf") else repr(value) for name, value in values.items()}
+    return {name: repr(value) if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()}
 
 
 def _one(connection: Connection, statement: Select[Any] | Any) -> Trial | None:
@@ -247,4 +266,7 @@ def _one(connection: Connection, statement: Select[Any] | Any) -> Trial | None:
 def _trial(row: RowMapping) -> Trial:
     fields = dict(row)
     fields["values"] = {name: float(value) for name, value in fields["values"].items()}
+    fields["search_attrs"] = {
+        name: float(value) if value in ("nan", "inf", "-inf") else value for name, value in fields["search_attrs"].items()
+    }
     return Trial(**fields)

@@ -12,7 +12,7 @@ const drawn = new Map(); // panel → what it shows, to draw it again in another
 
 // At this width and below a legend above the plot would leave no room for it.
 const NARROW = 480;
-const LEGEND_BELOW = { orientation: "h", x: 0, y: -0.25, yanchor: "top", font: { size: 10 } };
+const LEGEND_BELOW = { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 10 } };
 
 function themed(layout, width) {
   const style = getComputedStyle(document.documentElement);

@@ -7,8 +7,8 @@ const EVENTS = ["study", "trial", "metric", "worker", "reset"];
 const LEAST_PAUSE = 1000; // milliseconds between two refreshes
 const SHARE = 4; // a refresh that took long waits this many times as long
 
-// Calls `refresh` now, and again whenever the service tells of a change.
-export function follow(path, refresh) {
+// Calls `refresh` now, and again whenever the service tells of a change that `concerns` the page.
+export function follow(path, refresh, concerns = () => true) {
   let wanted = false;
   let busy = false;
 
@@ -27,7 +27,7 @@ export function follow(path, refresh) {
   }
 
   const source = new EventSource(address(path));
-  for (const name of EVENTS) source.addEventListener(name, run);
+  for (const name of EVENTS) source.addEventListener(name, ({ data }) => concerns(name, JSON.parse(data)) && run());
   let interrupted = false;
   source.onopen = () => {
     dot("on", "live");

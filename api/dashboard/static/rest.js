@@ -21,8 +21,12 @@ async function answer(response) {
   return response;
 }
 
+export async function getResponse(path) {
+  return answer(await fetch(address(path)));
+}
+
 export async function getText(path) {
-  return (await answer(await fetch(address(path)))).text();
+  return (await getResponse(path)).text();
 }
 
 export async function get(path) {

@@ -6,7 +6,9 @@ const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 120;
 const HEIGHT = 26;
 
-export function sparkline(values) {
+export function sparkline(given) {
+  const values = given.filter(Number.isFinite);
+  if (values.length === 0) return "–";
   const svg = document.createElementNS(NS, "svg");
   svg.setAttribute("viewBox", `-2 -3 ${WIDTH + 4} ${HEIGHT + 6}`);
   svg.setAttribute("class", "sparkline");

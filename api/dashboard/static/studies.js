@@ -19,7 +19,7 @@ filter.addEventListener("input", () => {
 follow("/events", async () => {
   ({ items: studies, total } = await get("/studies?limit=200"));
   render();
-});
+}, (kind) => kind !== "metric");
 
 function render() {
   const wanted = filter.value.trim().toLowerCase();
@@ -56,6 +56,6 @@ function row(study) {
       el("span", { class: "muted block" }, `${ended}${limit ? ` of ${limit}` : ""} trials`)),
     el("td", { "data-label": "Best", class: "num" },
       el("strong", {}, score(study.best?.value)), el("span", { class: "muted block" }, study.objective.metric)),
-    el("td", { "data-label": "Best so far" }, study.trend?.length ? sparkline(study.trend) : "–"),
+    el("td", { "data-label": "Best so far" }, sparkline(study.trend)),
     el("td", { "data-label": "Created" }, when(study.created_at)));
 }

@@ -43,8 +43,6 @@ const refresh = follow(`${api}/events`, async () => {
 });
 
 function showStudy() {
-  document.title = `${study.name} · Tuner`;
-  byId("name").textContent = study.name;
   byId("state").replaceChildren(badge(study.state));
   const rows = study.facts?.train_rows ? ` · ${plural(study.facts.train_rows, "training row")}` : "";
   byId("about").textContent = `${study.task} · ${study.model} · ${study.data.train}${rows}`;

@@ -22,7 +22,7 @@ function gainTile(study) {
   const sign = objective.direction === "minimize" ? -1 : 1;
   const line = (name, from, missing) => {
     if (from === null || from === undefined) return el("p", { class: "gain" }, el("span", { class: "muted" }, `${name}: ${missing}`));
-    const gain = best ? sign * (best.value - from) : null;
+    const gain = typeof best?.value === "number" ? sign * (best.value - from) : null;
     const words = gain === null ? "–" : gain === 0 ? "the same as" : `${score(Math.abs(gain))} ${gain > 0 ? "better" : "worse"} than`;
     return el("p", { class: "gain" }, el("strong", {}, words), el("span", { class: "muted" }, ` ${name}, ${score(from)}`));
   };

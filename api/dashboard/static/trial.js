@@ -1,10 +1,10 @@
 // One trial: what it was given, what it reported, and how it ended.
 
-import { badge, byId, el, facts, setOptions, show, studyPath, tile, trialPath } from "./dom.js";
+import { badge, byId, el, facts, setOptions, show, tile, trialPath } from "./dom.js";
 import { draw } from "./figure.js";
 import { bytes, duration, param, plural, score, when } from "./format.js";
 import { follow } from "./live.js";
-import { address, get, getText, studyApi } from "./rest.js";
+import { address, get, getResponse, studyApi } from "./rest.js";
 import { setViewState, viewState } from "./view_state.js";
 
 const { studyId, number: numberText } = byId("trial").dataset;
@@ -16,6 +16,7 @@ const FEW_EPOCHS = 12; // each gets a tick
 const SPLITS = { validation: { color: "#0072B2", dash: "solid" }, train: { color: "#E69F00", dash: "dash" } };
 let study = null;
 let points = [];
+let logAfter = 0; // the number of the last line shown
 
 metric.addEventListener("change", () => {
   setViewState({ metric: metric.value });
@@ -23,21 +24,15 @@ metric.addEventListener("change", () => {
 });
 
 follow(`${studyApi(studyId)}/events`, async () => {
-  const [trial, reported, artifacts, log] = await Promise.all([
-    get(api), get(`${api}/metrics`), get(`${api}/artifacts`), getText(`${api}/logs`), study ?? loadStudy(),
+  const [newest, trial, reported, artifacts] = await Promise.all([
+    get(studyApi(studyId)), get(api), get(`${api}/metrics`), get(`${api}/artifacts`), followLog(),
   ]);
+  study = newest;
   points = reported.items;
   showTrial(trial);
   await showMetrics();
   showArtifacts(artifacts.items);
-  showLog(log);
-});
-
-async function loadStudy() {
-  study = await get(studyApi(studyId));
-  byId("study-link").textContent = study.name;
-  document.title = `Trial ${number} · ${study.name} · Tuner`;
-}
+}, (kind, data) => data.number === number || kind === "study" || kind === "reset");
 
 function showTrial(trial) {
   byId("state").replaceChildren(badge(trial.state));
@@ -153,10 +148,18 @@ function details(given) {
   return pairs.length ? facts(pairs) : el("p", { class: "muted" }, "Told by the worker when the trial ends.");
 }
 
-// Follows the end of the log unless the reader has scrolled up.
-function showLog(text) {
+// Appends the lines that came since the last time; stays at the end unless the reader has scrolled up.
+async function followLog() {
   const log = byId("log");
-  const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
-  if (log.textContent !== text) log.textContent = text || "No line yet.";
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  for (;;) {
+    const lines = await getResponse(`${api}/logs?after=${logAfter}`);
+    const text = await lines.text();
+    if (!text) break;
+    const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+    log.append(text);
+    if (atEnd) log.scrollTop = log.scrollHeight;
+    logAfter = Number(lines.headers.get("X-Next-After"));
+  }
+  show(byId("no-log"), logAfter === 0);
+  show(log, logAfter > 0);
 }

@@ -14,7 +14,7 @@ follow("/events", async () => {
   show(byId("list"), items.length > 0);
   byId("summary").textContent = items.length ? `${alive} of ${items.length} seen within the last minute` : "";
   byId("rows").replaceChildren(...items.map(row));
-});
+}, (kind) => kind !== "metric");
 
 function isAlive(worker) {
   return Date.now() - new Date(worker.seen_at).getTime() < SILENT;

@@ -1,0 +1,77 @@
+"""The HTTP layer: requests in, JSON or pages out. Every rule lives below it, in `tuner`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from api.dashboard import pages
+from api.deps import declared_role
+from api.errors import handle_errors
+from api.feed import Feed
+from api.routes import audit, definitions, events, export, figures, health, leases, sessions, studies, tokens, trials, workers
+from api.security import LoginThrottle, Wall
+from tuner.service import open_service
+from tuner.settings import Settings
+
+API_ROUTERS = [
+    studies.router,
+    trials.router,
+    figures.router,
+    export.router,
+    events.router,
+    definitions.router,
+    workers.router,
+    leases.router,
+    tokens.router,
+    audit.router,
+]
+ROOT_ROUTERS = [health.router, sessions.router, pages.router]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The whole service as an ASGI application; `settings.port` must be the port that it is reached at.
+
+    Raises LookupError if a route says neither which role it needs nor that it is public.
+    """
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Tuner",
+        version=metadata.version("tuner"),
+        description="Hyperparameter search for fine-tuning pre-trained models.",
+        lifespan=_lifespan,
+        openapi_url=None,  # served by a route of ours, for those who have a token
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.throttle = LoginThrottle()
+    app.add_middleware(Wall, settings=settings)
+    handle_errors(app)
+    for router in API_ROUTERS + ROOT_ROUTERS:
+        _check_access(router)
+        app.include_router(router, prefix="/api/v1" if router in API_ROUTERS else "")
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    with open_service(app.state.settings) as service:
+        app.state.service = service
+        app.state.feed = Feed(service.events)
+        try:
+            yield
+        finally:
+            app.state.feed.close()
+
+
+def _check_access(router: APIRouter) -> None:
+    for route in router.routes:
+        if not isinstance(route, APIRoute):
+            raise LookupError(f"{route!r} can't declare the role it needs; make it a route of an APIRouter")
+        declared_role(route)

@@ -1,0 +1,144 @@
+"""What clients send: the bodies of writes. Unknown keys are refused with the known ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import Body as FromBody
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from api.numbers import Count, FreeJson, LongText, Number
+from studies.definition import ParamValue
+from studies.errors import FailureKind, known
+from tuner.records import MetricPoint, Role
+from tuner.spec import Budget, Name, Pruner, StudySpec, Text
+
+Split = Literal["train", "validation", "test"]
+
+
+class Body(BaseModel):
+    """An object whose keys are all known."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, raw: object) -> object:
+        unknown = [repr(key) for key in raw if key not in cls.model_fields] if isinstance(raw, Mapping) else []
+        if unknown:
+            context = {"keys": ", ".join(unknown), "known": known(list(cls.model_fields))}
+            raise PydanticCustomError("unknown_key", "unknown key {keys}; {known}", context)
+        return raw
+
+
+@dataclass(frozen=True)
+class DocumentedAs:
+    """For a body that is read elsewhere, with messages of its own: only the documentation knows its model."""
+
+    model: type[BaseModel]
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(self.model.__pydantic_core_schema__)
+
+
+class StudyChange(BaseModel):
+    """What may change while a study lives; what is left out stays."""
+
+    budget: Budget | None = None
+    parallelism: int | None = None
+    pruner: Pruner | None = None
+    notes: str | None = None
+    tags: dict[str, str] | None = None
+
+
+StudyBody = Annotated[Any, DocumentedAs(StudySpec), FromBody()]
+ChangeBody = Annotated[dict[str, Any], DocumentedAs(StudyChange), FromBody()]
+Params = dict[Name, ParamValue]
+
+
+class EnqueueBody(Body):
+    """A trial with given parameters; those left out are sampled."""
+
+    params: Params
+
+
+class CloneBody(Body):
+    """What to change in a copy of a trial."""
+
+    params: Params = {}
+
+
+class WorkerBody(Body):
+    """A process that trains trials."""
+
+    host: Annotated[Text, Field(min_length=1, max_length=255)]
+    pid: Annotated[int, Field(ge=0, le=2**32)]
+    gpus: Annotated[list[FreeJson], Field(max_length=1024)] = []
+    versions: dict[Name, Annotated[Text, Field(max_length=200)]] = {}
+
+
+class LeaseBody(Body):
+    """A worker asks for a trial, and waits so long for one to come up."""
+
+    worker_id: Name
+    studies: Annotated[list[Name], Field(max_length=1000)] | None = None
+    wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
+
+
+class MetricBody(Body):
+    """One measured number; `epoch` is a share of the data seen (1.0: all once), `step` counts optimiser steps."""
+
+    name: Name
+    value: Number
+    step: Count
+    epoch: Annotated[float, Field(ge=0)] | None = None
+    split: Split = "validation"
+
+    def point(self) -> MetricPoint:
+        return MetricPoint(name=self.name, value=self.value, step=self.step, epoch=self.epoch, split=self.split)
+
+
+class MetricsBody(Body):
+    """A batch of measured numbers."""
+
+    metrics: Annotated[list[MetricBody], Field(max_length=10_000)]
+
+
+class LogBody(Body):
+    """Lines for a trial's log."""
+
+    text: Annotated[Text, Field(max_length=1_000_000)]
+
+
+class FailureBody(Body):
+    """Why a trial failed; the kind decides whether it is tried again."""
+
+    kind: FailureKind
+    message: LongText = ""
+
+
+class FinishBody(Body):
+    """How an attempt ended."""
+
+    state: Literal["completed", "failed", "released"]
+    values: dict[Name, Number] = {}
+    failure: FailureBody | None = None
+    details: FreeJson = {}
+
+
+class LoginBody(Body):
+    """A token, to be exchanged for a session."""
+
+    token: Annotated[Text, Field(max_length=500)]
+
+
+class TokenBody(Body):
+    """A token to be made."""
+
+    role: Role
+    name: Name
+    expires_at: AwareDatetime | None = None

@@ -1,0 +1,40 @@
+"""`/events`: what changes, as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api.deps import FeedDep, StudyDep, requires
+from api.feed import Feed
+
+router = APIRouter(tags=["events"], dependencies=[requires("viewer")])
+LastEventId = Annotated[str | None, Header(max_length=64)]
+
+
+@router.get("/events", response_class=EventSourceResponse)
+async def all_events(feed: FeedDep, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
+    """Changes of every study, trial, metric and worker. `Last-Event-ID` resumes; `reset` means that something was missed."""
+    async for event in _events(feed, last_event_id, None):
+        yield event
+
+
+@router.get("/studies/{study_id}/events", response_class=EventSourceResponse)
+async def study_events(study: StudyDep, feed: FeedDep, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
+    """Changes of one study, its trials and their metrics."""
+    async for event in _events(feed, last_event_id, study.id):
+        yield event
+
+
+async def _events(feed: Feed, last_event_id: str | None, study_id: str | None) -> AsyncIterator[ServerSentEvent]:
+    seen = last_event_id or feed.events.last_id()
+    # An id without data is no event for a browser, but from now on it can resume even if nothing ever happens.
+    yield ServerSentEvent(id=seen, comment="connected")
+    while news := await feed.after(seen, seconds=None):
+        seen = news[-1].id
+        for event in news:
+            if study_id is None or event.kind == "reset" or event.data.get("study_id") == study_id:
+                yield ServerSentEvent(id=event.id, event=event.kind, data=event.data)

@@ -1,0 +1,79 @@
+"""`/studies/{id}/figures`: plotly figures for the dashboard and for anyone who draws with plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api.dashboard.figures import FIGURES, FigureInput, figure_json
+from api.deps import Now, ServiceDep, StudyDep, requires
+from studies.errors import known
+from tuner.db import lease_rows, metric_rows, trial_rows, worker_rows
+from tuner.errors import NotFound
+from tuner.records import Attempt, MetricPoint, Study, Trial
+from tuner.search import importances
+from tuner.service import Service
+from tuner.spec import Text
+
+router = APIRouter(prefix="/studies/{study_id}/figures", tags=["figures"])
+Choice = Annotated[Text | None, Query(max_length=300)]
+
+
+@router.get(
+    "/{name}",
+    dependencies=[requires("viewer")],
+    responses={200: {"content": {"application/json": {"schema": {"type": "object", "required": ["data", "layout"]}}}}},
+)
+def show_figure(
+    study: StudyDep,
+    name: Annotated[Text, Path(max_length=50)],
+    service: ServiceDep,
+    now: Now,
+    metric: Choice = None,
+    x: Choice = None,
+    y: Choice = None,
+) -> Response:
+    """A figure as plotly.js takes it. `metric` is e.g. `accuracy` or `train/loss`; `x` and `y` are parameters."""
+    if name not in FIGURES:
+        raise NotFound(f"no figure {name!r}; {known(list(FIGURES))}")
+    with service.ledger.read() as connection:
+        trials = trial_rows.trials_of(connection, study.id)
+        workers = {worker.id: f"{worker.host}:{worker.pid}" for worker in worker_rows.list_workers(connection)}
+    given = FigureInput(
+        study=study,
+        trials=trials,
+        metrics=_metrics(service, study),
+        attempts=_attempts(service, study, trials),
+        importances=lambda: importances(study, trials),
+        now=now,
+        workers=workers,
+        metric=metric,
+        x=x,
+        y=y,
+    )
+    return Response(figure_json(FIGURES[name](given)), media_type="application/json")
+
+
+def _metrics(service: Service, study: Study) -> Callable[[Sequence[int]], Mapping[int, Sequence[MetricPoint]]]:
+    def read(numbers: Sequence[int]) -> Mapping[int, Sequence[MetricPoint]]:
+        with service.ledger.read() as connection:
+            return metric_rows.metrics_of_study(connection, study.id, numbers=numbers)
+
+    return read
+
+
+def _attempts(
+    service: Service, study: Study, trials: Sequence[Trial]
+) -> Callable[[Sequence[int]], Mapping[int, Sequence[Attempt]]]:
+    def read(numbers: Sequence[int]) -> Mapping[int, Sequence[Attempt]]:
+        number_of = {trial.id: trial.number for trial in trials}
+        wanted: dict[int, list[Attempt]] = {number: [] for number in numbers}
+        with service.ledger.read() as connection:
+            for attempt in lease_rows.attempts_of_study(connection, study.id):
+                if number_of.get(attempt.trial_id) in wanted:
+                    wanted[number_of[attempt.trial_id]].append(attempt)
+        return wanted
+
+    return read

@@ -1,0 +1,113 @@
+"""`/leases`: what workers ask and report. The id of a lease is the fencing token; a late call gets 409 and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from anyio import from_thread
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api.bodies import FinishBody, LeaseBody, LogBody, MetricsBody
+from api.deps import FeedDep, Now, ServiceDep, requires
+from api.feed import Feed
+from api.schemas import ArtifactAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
+from tuner.artifacts import check_name
+from tuner.db import trial_rows
+from tuner.errors import StaleLease
+from tuner.manager import Ending
+from tuner.service import utc_now
+from tuner.spec import Text
+
+router = APIRouter(prefix="/leases", tags=["leases"], dependencies=[requires("worker")])
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+LeaseId = Annotated[Text, Path(max_length=100)]
+
+
+@router.post(
+    "", response_model=LeaseAnswer, responses={204: {"description": "Nothing to do came up within `wait_seconds`."}}
+)
+async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, feed: FeedDep) -> Any:
+    """A trial for a worker, as soon as there is one."""
+    seen = service.events.last_id()
+    deadline = asyncio.get_running_loop().time() + body.wait_seconds
+    while True:
+        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=body.studies, now=utc_now())
+        if lease is not None:
+            break
+        following = await _work_may_be_there(feed, seen, deadline)
+        if following is None or await request.is_disconnected():
+            return Response(status_code=204)
+        seen = following
+    if await request.is_disconnected():
+        # Nobody would train it until it expired.
+        await run_in_threadpool(service.manager.finish, lease.id, Ending(state="released"), now=utc_now())
+        return Response(status_code=204)
+    return LeaseAnswer.of(lease)
+
+
+@router.post("/{lease_id}/heartbeat")
+def heartbeat(lease_id: LeaseId, service: ServiceDep, now: Now) -> VerdictAnswer:
+    """The worker is alive: its lease runs on."""
+    return VerdictAnswer.of(service.manager.heartbeat(lease_id, now=now))
+
+
+@router.post("/{lease_id}/metrics")
+def report_metrics(lease_id: LeaseId, body: MetricsBody, service: ServiceDep, now: Now) -> VerdictAnswer:
+    """Store what was measured, and judge it. The same batch sent again changes nothing."""
+    points = [metric.point() for metric in body.metrics]
+    return VerdictAnswer.of(service.manager.report(lease_id, points, now=now))
+
+
+@router.post("/{lease_id}/logs", status_code=204)
+def append_logs(lease_id: LeaseId, body: LogBody, service: ServiceDep, now: Now) -> None:
+    """Add lines to the trial's log."""
+    service.manager.log(lease_id, body.text.splitlines(), now=now)
+
+
+@router.put("/{lease_id}/artifacts/{name}", openapi_extra={"requestBody": {"content": _BYTES, "required": True}})
+def put_artifact(lease_id: LeaseId, name: Text, request: Request, service: ServiceDep, now: Now) -> ArtifactAnswer:
+    """Keep a file of the trial; the same name again replaces it."""
+    check_name(name)
+    trial = service.manager.holder(lease_id)
+    if trial.state != "running":
+        raise StaleLease(lease_id)
+    upload = service.artifacts.receive(_chunks(request))
+    artifact = service.artifacts.attach(lease_id, trial, name, upload, now=now)
+    return ArtifactAnswer(name=artifact.name, size=artifact.size, sha256=artifact.sha256, created_at=artifact.created_at)
+
+
+@router.post("/{lease_id}/finish")
+def finish(lease_id: LeaseId, body: FinishBody, service: ServiceDep, now: Now) -> FinishedAnswer:
+    """End the attempt. The same end told again gets the same answer."""
+    failure = None if body.failure is None else (body.failure.kind, body.failure.message)
+    ending = Ending(state=body.state, values=body.values, failure=failure, details=body.details)
+    outcome = service.manager.finish(lease_id, ending, now=now)
+    with service.ledger.read() as connection:
+        trial = trial_rows.trial_of_lease(connection, lease_id)
+    if trial is not None:  # None: it was put back, and keeps its files for the next attempt
+        service.artifacts.keep_best(trial.study_id)
+    return FinishedAnswer(state=outcome)
+
+
+async def _work_may_be_there(feed: Feed, seen: str, deadline: float) -> str | None:
+    """Wait for an event that could mean work; returns its id, or None once the time is over."""
+    loop = asyncio.get_running_loop()
+    while news := await feed.after(seen, seconds=deadline - loop.time()):
+        seen = news[-1].id
+        if any(event.kind in ("study", "trial", "reset") for event in news):
+            return seen
+    return None
+
+
+def _chunks(request: Request) -> Iterator[bytes]:
+    """The body as it comes in, for a reader in a thread: a large file is never in memory whole."""
+    stream = aiter(request.stream())
+
+    async def following() -> bytes | None:
+        return await anext(stream, None)
+
+    while (chunk := from_thread.run(following)) is not None:
+        yield chunk

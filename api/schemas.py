@@ -1,0 +1,327 @@
+"""What the service answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from api.numbers import Number
+from studies.definition import ParamValue, Verdict
+from tuner.manager import Lease
+from tuner.overview import Overview, trial_seconds
+from tuner.records import Attempt, Origin, Role, StudyState, Trial, TrialState
+from tuner.spec import StudySpec
+
+Item = TypeVar("Item")
+
+
+class Answer(BaseModel):
+    """An object whose keys are exactly the documented ones."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Page(Answer, Generic[Item]):
+    """A part of a list; `next` is the `cursor` of the part after it, null at the end."""
+
+    items: list[Item]
+    next: str | None = None
+    total: int
+
+
+class WrongField(Answer):
+    """One wrong field of a request, as a dotted path, and what would be right there."""
+
+    field: str
+    message: str
+
+
+class Problem(Answer):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[WrongField] = []
+
+
+class CountsAnswer(Answer):
+    """Trials by state."""
+
+    waiting: int
+    running: int
+    completed: int
+    pruned: int
+    stopped: int
+    failed: int
+    total: int
+
+
+class BestAnswer(Answer):
+    """The best trial in short."""
+
+    number: int
+    value: Number
+    params: dict[str, ParamValue]
+
+
+class BaselineAnswer(Answer):
+    """What needs no search: always answering the commonest class, and the untuned default."""
+
+    majority: float | None
+    default: Number | None
+
+
+class FactsAnswer(Answer):
+    """What was found out about data and model before the start."""
+
+    blocks: int | None = None
+    train_rows: int | None = None
+    validation_rows: int | None = None
+    test_rows: int | None = None
+    fingerprint: str | None = None
+    classes: list[str] = []
+    baseline: dict[str, float] = {}
+
+
+class StudyAnswer(StudySpec):
+    """A study: what was posted, with every default filled in, and how far it is."""
+
+    id: str
+    state: StudyState
+    reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    counts: CountsAnswer
+    progress: float | None
+    eta_seconds: float | None
+    best: BestAnswer | None
+    baseline: BaselineAnswer
+    facts: FactsAnswer
+    trend: list[Number]
+
+    @classmethod
+    def of(cls, view: Overview) -> StudyAnswer:
+        study, best = view.study, view.best
+        return cls(
+            **dict(study.spec),
+            id=study.id,
+            state=study.state,
+            reason=study.reason,
+            created_at=study.created_at,
+            updated_at=study.updated_at,
+            finished_at=study.finished_at,
+            counts=CountsAnswer(**view.counts, total=sum(view.counts.values())),
+            progress=view.progress,
+            eta_seconds=view.eta_seconds,
+            best=None if best is None else BestAnswer(number=best.number, value=best.value or 0.0, params=dict(best.params)),
+            baseline=BaselineAnswer(majority=view.majority, default=view.default.value if view.default else None),
+            facts=FactsAnswer.model_validate(study.facts),
+            trend=list(view.trend),
+        )
+
+
+class DryRunAnswer(Answer):
+    """What a study would start with; nothing was stored."""
+
+    valid: Literal[True]
+    spec: StudySpec
+    parameters: dict[str, dict[str, Any]]
+    facts: FactsAnswer
+    first_trial: dict[str, ParamValue]
+
+
+class FailureAnswer(Answer):
+    """Why a trial failed."""
+
+    kind: str
+    message: str | None
+
+
+class TrialAnswer(Answer):
+    """One configuration and what became of it."""
+
+    study_id: str
+    number: int
+    state: TrialState
+    origin: Origin
+    params: dict[str, ParamValue]
+    value: Number | None
+    values: dict[str, Number]
+    epoch: float | None
+    step: int | None
+    attempt: int
+    retries: int
+    worker_id: str | None
+    reason: str | None
+    failure: FailureAnswer | None
+    details: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, trial: Trial, now: datetime) -> TrialAnswer:
+        return cls(**_trial_fields(trial, now))
+
+
+class AttemptAnswer(Answer):
+    """One lease of a trial to a worker. Its id is missing on purpose: whoever knows it may write under it."""
+
+    attempt: int
+    worker_id: str
+    granted_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    message: str | None
+
+
+class TrialInFull(TrialAnswer):
+    """A trial with its attempts."""
+
+    attempts: list[AttemptAnswer]
+
+    @classmethod
+    def with_attempts(cls, trial: Trial, attempts: list[Attempt], now: datetime) -> TrialInFull:
+        return cls(**_trial_fields(trial, now), attempts=[AttemptAnswer.model_validate(attempt) for attempt in attempts])
+
+
+class MetricAnswer(Answer):
+    """One reported number."""
+
+    name: str
+    value: Number
+    step: int
+    epoch: float | None
+    split: str
+
+
+class ArtifactAnswer(Answer):
+    """A file that a trial left behind; `size` in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+    created_at: datetime
+
+
+class RunningTrial(Answer):
+    """A trial that a worker trains now."""
+
+    study_id: str
+    number: int
+
+
+class WorkerAnswer(Answer):
+    """A process that trains trials."""
+
+    id: str
+    host: str
+    pid: int
+    gpus: list[dict[str, Any]]
+    versions: dict[str, str]
+    registered_at: datetime
+    seen_at: datetime
+    running: list[RunningTrial]
+
+
+class RegisteredAnswer(Answer):
+    """The name under which a worker asks for trials."""
+
+    worker_id: str
+
+
+class ResumeAnswer(Answer):
+    """Where an earlier attempt stopped."""
+
+    epoch: float
+
+
+class LeaseAnswer(Answer):
+    """A trial given to a worker; `id` is the fencing token of every call about it, `expires_in` is in seconds."""
+
+    id: str
+    attempt: int
+    expires_in: float
+    study_id: str
+    trial: int
+    params: dict[str, ParamValue]
+    spec: StudySpec
+    seed: int
+    resume: ResumeAnswer | None
+    fingerprint: str | None
+
+    @classmethod
+    def of(cls, lease: Lease) -> LeaseAnswer:
+        fields: Mapping[str, Any] = {name: getattr(lease, name) for name in cls.model_fields if name != "resume"}
+        return cls(**fields, resume=None)
+
+
+class VerdictAnswer(Answer):
+    """Whether a worker should go on, and if not, why."""
+
+    verdict: Literal["continue", "stop"]
+    reason: str | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> VerdictAnswer:
+        return cls(verdict="stop" if verdict.stop else "continue", reason=verdict.reason)
+
+
+class FinishedAnswer(Answer):
+    """The outcome of an attempt: completed, pruned, stopped, failed, lost or released."""
+
+    state: str
+
+
+class TokenAnswer(Answer):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    used_at: datetime | None
+
+
+class NewTokenAnswer(TokenAnswer):
+    """A token with its secret, which is shown this once."""
+
+    token: str
+
+
+class AuditAnswer(Answer):
+    """Who did what, when."""
+
+    id: int
+    at: datetime
+    token_id: str | None
+    role: str | None
+    address: str | None
+    action: str
+    subject: str | None
+    detail: str | None
+
+
+class StatusAnswer(Answer):
+    """Whether the service is well."""
+
+    status: Literal["ok"]
+
+
+def _trial_fields(trial: Trial, now: datetime) -> dict[str, Any]:
+    fields = {name: getattr(trial, name) for name in TrialAnswer.model_fields if name not in ("failure", "seconds")}
+    failure = None
+    if trial.failure_kind is not None:
+        failure = FailureAnswer(kind=trial.failure_kind, message=trial.failure_message)
+    return fields | {"failure": failure, "seconds": trial_seconds(trial, now)}

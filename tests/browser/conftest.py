@@ -1,0 +1,131 @@
+"""A real service on a free port, a real database behind it, a real browser in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, sync_playwright
+
+from api.server import Server
+from tests.browser.scene import Player, busy_study
+from tuner.service import Service
+from tuner.settings import Settings
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+# Without a user of its own Chromium has no sandbox, and containers have a small /dev/shm.
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+SECONDS_TO_WAIT = 15
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; where there is none, tests are skipped on a laptop and fail on CI."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if executable is None:
+        reason = "no Chromium found; install the package chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Site:
+    """A service that runs in a thread of this process."""
+
+    def __init__(self, home: Path) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        ready = threading.Event()
+        self.token = ""
+
+        def announce(url: str, user: str, _worker: str) -> None:
+            self.url, self.token = url, user
+            ready.set()
+
+        # Leases outlive the test: the scene is played with times that lie in the past.
+        settings = Settings(home=home, port=self.listening.getsockname()[1], lease_seconds=3600)
+        self.server = Server(settings, announce)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listening],))
+        self.thread.start()
+        assert ready.wait(SECONDS_TO_WAIT), "the service did not start"
+
+    @property
+    def service(self) -> Service:
+        service: Service = self.server.app.state.service
+        return service
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(SECONDS_TO_WAIT)
+        self.listening.close()
+        assert not self.thread.is_alive(), "the service did not end"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """With one busy study, which tests look at and do not change."""
+    running = Site(tmp_path_factory.mktemp("site"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def busy(site: Site) -> Player:
+    return busy_study(site.service, name="topics")
+
+
+@pytest.fixture
+def own_site(tmp_path: Path) -> Iterator[Site]:
+    """An empty service of the test's own."""
+    running = Site(tmp_path / "own")
+    yield running
+    running.close()
+
+
+class Visitor:
+    """A signed-in user's window. What must never happen is noted, and fails the test at its end."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.page = context.new_page()
+        self.page.set_default_timeout(SECONDS_TO_WAIT * 1000)
+        self.complaints: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("dialog", self._dialog)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open(self, site: Site, path: str) -> Page:
+        self.page.goto(f"{site.url}{path}")
+        return self.page
+
+    def sign_in(self, site: Site) -> None:
+        self.page.goto(f"{site.url}/login?token={site.token}")
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    window = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def visitor(context: BrowserContext) -> Iterator[Visitor]:
+    someone = Visitor(context)
+    yield someone
+    assert someone.complaints == []
