@@ -28,10 +28,9 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, raw: object) -> object:
-        unknown = [repr(key) for key in raw if key not in cls.model_fields] if isinstance(raw, Mapping) else []
+        unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, Mapping) else []
         if unknown:
-            context = {"keys": ", ".join(unknown), "known": known(list(cls.model_fields))}
-            raise PydanticCustomError("unknown_key", "unknown key {keys}; {known}", context)
+            raise PydanticCustomError("unknown_keys", "unknown key; {known}", {"keys": unknown, "known": known(list(cls.model_fields))})
         return raw
 
 

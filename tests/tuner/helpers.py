@@ -62,8 +62,13 @@ class Bench:
             return trial_rows.trials_of(connection, self.study_id)
 
 
+def plain_study(service: Service, now: datetime, **changes: Any) -> Study:
+    """A study that draws at random and prunes nothing, unless it is told to."""
+    return start_study(service, now, **({"sampler": {"name": "random"}, "pruner": {"name": "none"}} | changes))
+
+
 def make_bench(service: Service, clock: Clock, **changes: Any) -> Bench:
-    study = start_study(service, clock(), **changes)
+    study = plain_study(service, clock(), **changes)
     return Bench(service, clock, study.id, start_worker(service, clock()))
 
 
@@ -78,7 +83,3 @@ def all_rows(service: Service) -> dict[str, list[Any]]:
             table.name: sorted(map(repr, connection.execute(select(*(c for c in table.c if c.name != "seen_at")))))
             for table in metadata.sorted_tables
         }
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text)

@@ -11,8 +11,8 @@ import pytest
 from studies.definition import Verdict
 from studies.errors import InvalidInput
 from tests.conftest import Clock
-from tests.simulation import point, start_study, start_worker
-from tests.tuner.helpers import Bench, all_rows, completed, make_bench
+from tests.simulation import point, start_worker
+from tests.tuner.helpers import Bench, all_rows, completed, make_bench, plain_study
 from tuner.db import lease_rows, metric_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.lifecycle import Actor
@@ -21,12 +21,6 @@ from tuner.records import MetricPoint
 from tuner.service import Service
 
 LEASE_SECONDS = 60.0
-NO_PRUNING = {"pruner": {"name": "none"}, "sampler": {"name": "random"}}
-
-
-@pytest.fixture
-def bench(service: Service, clock: Clock) -> Bench:
-    return make_bench(service, clock, **NO_PRUNING)
 
 
 def running_in(service: Service, study_id: str) -> int:
@@ -47,14 +41,14 @@ def outcomes(bench: Bench, number: int) -> list[str | None]:
 
 
 def test_many_workers_at_once_never_exceed_budget_or_parallelism(service: Service, clock: Clock) -> None:
-    study = start_study(service, clock(), budget={"trials": 40}, parallelism=5, **NO_PRUNING)
+    study = plain_study(service, clock(), budget={"trials": 40}, parallelism=5)
     numbers: list[int] = []
     most_running: list[int] = []
 
     def work(_: int) -> None:
         worker_id = start_worker(service, clock())
         idle = 0
-        while idle < 30:
+        while idle < 5:
             lease = service.manager.lease(worker_id, now=clock())
             if lease is None:
                 idle += 1
@@ -73,7 +67,7 @@ def test_many_workers_at_once_never_exceed_budget_or_parallelism(service: Servic
 
 
 def test_leasing_at_the_same_time_stops_at_the_parallelism(service: Service, clock: Clock) -> None:
-    study = start_study(service, clock(), budget={"trials": 40}, parallelism=5, **NO_PRUNING)
+    study = plain_study(service, clock(), budget={"trials": 40}, parallelism=5)
     workers = [start_worker(service, clock()) for _ in range(16)]
     with ThreadPoolExecutor(16) as pool:
         leases = list(pool.map(lambda worker_id: service.manager.lease(worker_id, now=clock()), workers))
@@ -83,7 +77,7 @@ def test_leasing_at_the_same_time_stops_at_the_parallelism(service: Service, clo
 
 
 def test_trials_that_wait_again_respect_the_parallelism_too(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, parallelism=3, **NO_PRUNING)
+    bench = make_bench(service, clock, parallelism=3)
     leases = [bench.lease() for _ in range(3)]
     bench.service.manager.finish(leases[0].id, Ending(state="released"), now=clock())
     bench.service.manager.finish(leases[1].id, Ending(state="released"), now=clock())
@@ -112,15 +106,18 @@ def test_an_unknown_worker_is_told_to_register(service: Service, clock: Clock) -
 
 
 def test_a_worker_may_ask_for_certain_studies_only(bench: Bench) -> None:
-    other = start_study(bench.service, bench.clock.forward(1), name="other", **NO_PRUNING)
+    other = plain_study(bench.service, bench.clock.forward(1), name="other")
     lease = bench.service.manager.lease(bench.worker_id, studies=[other.id], now=bench.clock())
     assert lease is not None and lease.study_id == other.id
     assert bench.service.manager.lease(bench.worker_id, studies=[], now=bench.clock()) is None
 
 
-@pytest.mark.parametrize(("wanted", "gpus", "fits"), [("auto", 0, True), (0, 0, True), (1, 0, False), (2, 1, False), (2, 2, True)])
+GPU_CASES = [("auto", 0, True), (0, 0, True), (1, 0, False), (2, 1, False), (2, 2, True)]
+
+
+@pytest.mark.parametrize(("wanted", "gpus", "fits"), GPU_CASES)
 def test_a_trial_goes_to_a_worker_with_enough_gpus(service: Service, clock: Clock, wanted: object, gpus: int, fits: bool) -> None:
-    start_study(service, clock(), resources={"gpus": wanted})
+    plain_study(service, clock(), resources={"gpus": wanted})
     worker = service.manager.register(host="n1", pid=1, gpus=[{"name": "g", "memory": 1}] * gpus, versions={}, now=clock())
     assert (service.manager.lease(worker.id, now=clock()) is not None) is fits
 
@@ -137,12 +134,13 @@ def stale_lease(bench: Bench) -> Lease:
     return lease
 
 
+KILLED = Ending(state="failed", failure=("lost", "killed"))
 LATE_CALLS: dict[str, Callable[[Service, str, datetime], object]] = {
     "heartbeat": lambda service, lease, now: service.manager.heartbeat(lease, now=now),
     "report": lambda service, lease, now: service.manager.report(lease, [point(2, 0.9)], now=now),
     "repeated report": lambda service, lease, now: service.manager.report(lease, [point(1, 0.4)], now=now),
     "completed": lambda service, lease, now: service.manager.finish(lease, completed(0.9), now=now),
-    "failed": lambda service, lease, now: service.manager.finish(lease, Ending(state="failed", failure=("lost", "killed")), now=now),
+    "failed": lambda service, lease, now: service.manager.finish(lease, KILLED, now=now),
     "released": lambda service, lease, now: service.manager.finish(lease, Ending(state="released"), now=now),
     "log": lambda service, lease, now: service.manager.log(lease, ["late"], now=now),
     "holder": lambda service, lease, now: service.manager.holder(lease),
@@ -262,7 +260,7 @@ def test_a_report_or_heartbeat_keeps_the_lease(bench: Bench) -> None:
 @pytest.fixture
 def pruning(service: Service, clock: Clock) -> Bench:
     """The default and one good trial have ended; the median pruner judges from now on."""
-    bench = make_bench(service, clock, pruner={"name": "median", "startup_trials": 2}, sampler={"name": "random"})
+    bench = make_bench(service, clock, pruner={"name": "median", "startup_trials": 2})
     for value in (0.8, 0.9):
         lease = bench.lease()
         bench.report(lease, 1, value)
@@ -426,7 +424,7 @@ def test_a_failed_trial_says_why(bench: Bench) -> None:
 
 
 def test_a_lost_trial_is_tried_again_and_then_fails(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, retries=2, parallelism=1, **NO_PRUNING)
+    bench = make_bench(service, clock, retries=2, parallelism=1)
     for attempt in (1, 2, 3):
         lease = bench.lease()
         assert (lease.trial, lease.attempt, bench.trial(0).retries) == (0, attempt, attempt - 1)
@@ -438,16 +436,16 @@ def test_a_lost_trial_is_tried_again_and_then_fails(service: Service, clock: Clo
 
 
 def test_a_hardware_fault_costs_a_retry(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, retries=1, **NO_PRUNING)
+    bench = make_bench(service, clock, retries=1)
     bench.fail(bench.lease(), "hardware")
     assert (bench.trial(0).state, bench.trial(0).retries) == ("waiting", 1)
     bench.fail(bench.lease(), "hardware")
     assert bench.trial(0).state == "failed"
 
 
-@pytest.mark.parametrize("ending", [Ending(state="released"), Ending(state="failed", failure=("preempted", "the node went away"))])
+@pytest.mark.parametrize("ending", [Ending(state="released"), Ending(state="failed", failure=("preempted", "node gone"))])
 def test_giving_a_trial_back_costs_no_retry(service: Service, clock: Clock, ending: Ending) -> None:
-    bench = make_bench(service, clock, retries=0, **NO_PRUNING)
+    bench = make_bench(service, clock, retries=0)
     for attempt in (1, 2, 3):
         lease = bench.lease()
         assert (lease.trial, lease.attempt) == (0, attempt)
@@ -504,7 +502,7 @@ def test_a_search_with_a_retried_trial_decides_as_one_rebuilt_from_rows(service:
 
 
 def test_a_study_completes_when_all_its_trials_have_ended(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 3}, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 3})
     for value in (0.1, 0.2, 0.3):
         assert bench.study().state == "running"
         bench.complete(value)
@@ -515,7 +513,7 @@ def test_a_study_completes_when_all_its_trials_have_ended(service: Service, cloc
 
 
 def test_a_study_waits_for_the_trials_that_still_run_or_wait(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 2}, parallelism=2, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 2}, parallelism=2)
     first, second = bench.lease(), bench.lease()
     bench.finish(first, 0.5)
     service.manager.finish(second.id, Ending(state="released"), now=clock())
@@ -525,7 +523,7 @@ def test_a_study_waits_for_the_trials_that_still_run_or_wait(service: Service, c
 
 
 def test_a_study_ends_when_its_target_is_reached(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 50, "target": 0.9}, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 50, "target": 0.9})
     running = bench.lease()
     bench.complete(0.89)
     bench.complete(0.9)
@@ -537,7 +535,7 @@ def test_a_study_ends_when_its_target_is_reached(service: Service, clock: Clock)
 
 
 def test_trials_that_wait_are_stopped_once_the_target_is_reached(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 2, "target": 0.9}, parallelism=2, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 2, "target": 0.9}, parallelism=2)
     first, second = bench.lease(), bench.lease()
     service.manager.finish(first.id, Ending(state="released"), now=clock())
     bench.finish(second, 0.95)
@@ -546,7 +544,7 @@ def test_trials_that_wait_are_stopped_once_the_target_is_reached(service: Servic
 
 
 def test_a_study_ends_after_so_many_trials_without_gain(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 50, "no_gain_in": 3}, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 50, "no_gain_in": 3})
     for value in (0.5, 0.4, 0.6, 0.6, 0.5, 0.4):
         assert bench.study().state == "running"
         clock.forward(1)
@@ -555,7 +553,7 @@ def test_a_study_ends_after_so_many_trials_without_gain(service: Service, clock:
 
 
 def test_a_study_ends_after_its_hours_even_if_nobody_asks(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"hours": 2}, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"hours": 2})
     bench.complete(0.5)
     service.manager.expire(now=clock.forward(2 * 3600 - 1))
     assert bench.study().state == "running"
@@ -564,14 +562,14 @@ def test_a_study_ends_after_its_hours_even_if_nobody_asks(service: Service, cloc
 
 
 def test_a_study_all_of_whose_trials_failed_has_failed(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"trials": 2}, **NO_PRUNING)
+    bench = make_bench(service, clock, budget={"trials": 2})
     bench.fail(bench.lease(), message="one")
     bench.fail(bench.lease(), message="two")
     assert bench.study().state == "failed"
 
 
 def test_a_study_pauses_when_its_first_trials_all_fail_alike(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, **NO_PRUNING)
+    bench = make_bench(service, clock)
     for _ in range(2):
         bench.fail(bench.lease(), message="no such column")
     assert bench.study().state == "running"
@@ -583,14 +581,14 @@ def test_a_study_pauses_when_its_first_trials_all_fail_alike(service: Service, c
 
 @pytest.mark.parametrize("messages", [["a", "a", "b"], ["a", "b", "a", "b"]])
 def test_different_failures_do_not_pause_a_study(service: Service, clock: Clock, messages: list[str]) -> None:
-    bench = make_bench(service, clock, **NO_PRUNING)
+    bench = make_bench(service, clock)
     for message in messages:
         bench.fail(bench.lease(), message=message)
     assert bench.study().state == "running"
 
 
 def test_one_trial_that_worked_keeps_a_study_going(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, **NO_PRUNING)
+    bench = make_bench(service, clock)
     bench.complete(0.5)
     for _ in range(4):
         bench.fail(bench.lease(), message="out of luck")

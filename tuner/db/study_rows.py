@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, func, insert, or_, select, update
 
 from tuner.db.engine import Connection
 from tuner.db.tables import idempotency, studies, trials
@@ -71,14 +71,21 @@ def list_studies(
     if text:
         query = query.where(studies.c.name.icontains(text, autoescape=True))
     if tag is not None:
-        value = studies.c.spec["tags"][tag[0]].as_string()
-        query = query.where(value.is_not(None) if tag[1] is None else value == tag[1])
+        query = query.where(_has_tag(connection, *tag))
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     if before is not None:
         older = and_(studies.c.created_at == before[0], studies.c.id < before[1])
         query = query.where(or_(studies.c.created_at < before[0], older))
     rows = connection.execute(query.order_by(studies.c.created_at.desc(), studies.c.id.desc()).limit(limit)).mappings()
     return [_study(row) for row in rows], total
+
+
+def _has_tag(connection: Connection, name: str, value: str | None) -> ColumnElement[bool]:
+    # A path such as spec["tags"][name] would not do: SQLite finds no name in it that JSON writes with a backslash.
+    each = func.json_each_text if connection.dialect.name == "postgresql" else func.json_each
+    tags = each(studies.c.spec["tags"]).table_valued("key", "value")
+    found = select(tags.c.key).where(tags.c.key == name).correlate(studies)
+    return exists(found if value is None else found.where(tags.c.value == value))
 
 
 def running_studies(connection: Connection, study_ids: Sequence[str] | None = None) -> list[Study]:

@@ -147,7 +147,7 @@ METRIC = {"name": "accuracy", "step": 1, "epoch": 1, "value": 0.5, "split": "val
         ({"name": "a\0b"}, "metrics.0.name"),
         ({"name": "a\ud800b"}, "metrics.0.name"),
         ({"split": "dev"}, "metrics.0.split"),
-        ({"unknown": 1}, "metrics.0"),
+        ({"unknown": 1}, "metrics.0.unknown"),
     ],
 )
 def test_a_wrong_metric_is_refused_and_named(
