@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api.dashboard import pages
@@ -18,7 +18,7 @@ from api.security import LoginThrottle, Wall
 from tuner.service import open_service
 from tuner.settings import Settings
 
-API_ROUTERS = [
+ROUTERS = [
     studies.router,
     trials.router,
     figures.router,
@@ -29,8 +29,10 @@ API_ROUTERS = [
     leases.router,
     tokens.router,
     audit.router,
+    health.router,
+    sessions.router,
+    pages.router,
 ]
-ROOT_ROUTERS = [health.router, sessions.router, pages.router]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -40,6 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     app = FastAPI(
+        # Given whole: routers that are included are read again by each application, at its first request.
+        routes=[route for router in ROUTERS for route in router.routes],
         title="Tuner",
         version=metadata.version("tuner"),
         description="Hyperparameter search for fine-tuning pre-trained models.",
@@ -53,9 +57,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.throttle = LoginThrottle()
     app.add_middleware(Wall, settings=settings)
     handle_errors(app)
-    for router in API_ROUTERS + ROOT_ROUTERS:
-        _check_access(router)
-        app.include_router(router, prefix="/api/v1" if router in API_ROUTERS else "")
+    for route in app.routes:
+        if not isinstance(route, APIRoute):
+            raise LookupError(f"{route!r} can't declare the role it needs; make it a route of an APIRouter")
+        declared_role(route)
     return app
 
 
@@ -68,10 +73,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             app.state.feed.close()
-
-
-def _check_access(router: APIRouter) -> None:
-    for route in router.routes:
-        if not isinstance(route, APIRoute):
-            raise LookupError(f"{route!r} can't declare the role it needs; make it a route of an APIRouter")
-        declared_role(route)

@@ -30,7 +30,8 @@ class Body(BaseModel):
     def _known_keys(cls, raw: object) -> object:
         unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, Mapping) else []
         if unknown:
-            raise PydanticCustomError("unknown_keys", "unknown key; {known}", {"keys": unknown, "known": known(list(cls.model_fields))})
+            context = {"keys": unknown, "known": known(list(cls.model_fields))}
+            raise PydanticCustomError("unknown_keys", "unknown key; {known}", context)
         return raw
 
 

@@ -96,8 +96,8 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def service(settings: Settings) -> Iterator[Service]:
-    with open_service(settings) as opened:
+def service(settings: Settings, clock: Clock) -> Iterator[Service]:
+    with open_service(settings, clock=clock) as opened:
         yield opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from tuner.ledger import Change, Ledger
 from tuner.lifecycle import Actor, note
 from tuner.records import Role, Token
 
+_BEARER = re.compile(r"tuner_[a-z]+_([0-9a-f]{8})_([A-Za-z0-9_-]+)")
 SESSION_TIME = timedelta(hours=12)
 _GRANTS: dict[Role, tuple[Role, ...]] = {
     "viewer": ("viewer",),
@@ -54,13 +56,13 @@ class Access:
 
     def identify(self, bearer: str, *, now: datetime) -> Token | None:
         """Whose token it is, or None if it is malformed, unknown, revoked or expired."""
-        parts = bearer.split("_", 3)
-        # The id goes into a query, and PostgreSQL takes no U+0000.
-        if len(parts) != 4 or parts[0] != "tuner" or not parts[2].isalnum():
+        parts = _BEARER.fullmatch(bearer)
+        if parts is None:
             return None
+        token_id, secret = parts.groups()
         with self.ledger.read() as connection:
-            found = access_rows.valid_token(connection, parts[2], now)
-        if found is None or not hmac.compare_digest(found[1], _hash(parts[3])):
+            found = access_rows.valid_token(connection, token_id, now)
+        if found is None or not hmac.compare_digest(found[1], _hash(secret)):
             return None
         return found[0]
 

@@ -265,7 +265,8 @@ class Manager:
         decision = search.judge(trial.number)
         if decision.search_attrs != trial.search_attrs:
             trial_rows.set_search_attrs(change.connection, trial.id, decision.search_attrs)
-        if decision.stop:
+        # Stopping a trial at its end would save nothing and cost its model; the judgement still counts for others.
+        if decision.stop and not _at_its_end(trial, scores[-1]):
             self._close(change, study, lease_id, "pruned", now, reason=decision.reason)
             return Verdict(stop=True, reason="pruned")
         return verdict(trial, study)
@@ -409,6 +410,11 @@ def _scores(study: Study, points: Sequence[MetricPoint]) -> list[MetricPoint]:
     """The validation scores of the objective among `points`, by step."""
     metric = objective_of(study.spec).metric
     return sorted((p for p in points if p.name == metric and p.split == "validation"), key=lambda point: point.step)
+
+
+def _at_its_end(trial: Trial, score: MetricPoint) -> bool:
+    epochs = trial.params.get("epochs")
+    return isinstance(epochs, int) and score.epoch is not None and score.epoch >= epochs
 
 
 def _fits(study: Study, worker: Worker) -> bool:

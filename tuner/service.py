@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,10 @@ from tuner.settings import Settings
 log = structlog.get_logger()
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """What the HTTP layer, the tests and an in-process pool all talk to."""
@@ -38,7 +42,7 @@ class Service:
 
 
 @contextmanager
-def open_service(settings: Settings) -> Iterator[Service]:
+def open_service(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Service]:
     """Bring the database's schema up to date, take back expired leases while the service is open, close cleanly."""
     upgrade(settings.url)
     events = EventLog()
@@ -54,7 +58,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
     )
     closing = threading.Event()
-    timer = threading.Thread(target=_expire_now_and_then, args=(service.manager, closing), name="lease-timer", daemon=True)
+    timer = threading.Thread(target=_expire_now_and_then, args=(service.manager, clock, closing), name="lease-timer", daemon=True)
     timer.start()
     try:
         yield service
@@ -64,15 +68,11 @@ def open_service(settings: Settings) -> Iterator[Service]:
         database.close()
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _expire_now_and_then(manager: Manager, closing: threading.Event) -> None:
+def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closing: threading.Event) -> None:
     every = min(5.0, manager.lease_time.total_seconds() / 4)
     while not closing.wait(every):
         try:
-            taken = manager.expire(now=utc_now())
+            taken = manager.expire(now=clock())
         except Unavailable as error:
             log.warning("leases could not be checked", error=str(error))
             continue

@@ -20,7 +20,8 @@ from studies.catalog import definition
 from studies.definition import Job, Metric, Outcome, Verdict
 from studies.errors import FailureKind, TrialFailure
 
-_PRELOADED = ["tuner.trial_process", "studies.training.loop"]
+# The BERT module is what transformers would import at the first trial, like most models of its family.
+_PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
 
 Message = Sequence[Metric] | Outcome | TrialFailure
 

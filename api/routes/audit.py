@@ -9,7 +9,7 @@ from api.paging import number_cursor, read_number
 from api.schemas import AuditAnswer, Page
 from tuner.db import access_rows
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
 
 
 @router.get("", dependencies=[requires("admin")])

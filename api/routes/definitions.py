@@ -13,7 +13,7 @@ from studies.builtin import DATA, MODELS, PREFIX
 from studies.catalog import DEFINITIONS
 from studies.definition import Direction, Hyperparameter, ParamValue
 
-router = APIRouter(prefix="/definitions", tags=["definitions"])
+router = APIRouter(prefix="/api/v1/definitions", tags=["definitions"])
 
 
 class HyperparameterAnswer(Answer):

@@ -15,14 +15,14 @@ router = APIRouter(tags=["events"], dependencies=[requires("viewer")])
 LastEventId = Annotated[str | None, Header(max_length=64)]
 
 
-@router.get("/events", response_class=EventSourceResponse)
+@router.get("/api/v1/events", response_class=EventSourceResponse)
 async def all_events(feed: FeedDep, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
     """Changes of every study, trial, metric and worker. `Last-Event-ID` resumes; `reset` means that something was missed."""
     async for event in _events(feed, last_event_id, None):
         yield event
 
 
-@router.get("/studies/{study_id}/events", response_class=EventSourceResponse)
+@router.get("/api/v1/studies/{study_id}/events", response_class=EventSourceResponse)
 async def study_events(study: StudyDep, feed: FeedDep, last_event_id: LastEventId = None) -> AsyncIterator[ServerSentEvent]:
     """Changes of one study, its trials and their metrics."""
     async for event in _events(feed, last_event_id, study.id):

@@ -16,7 +16,7 @@ from api.schemas import Answer, StudyAnswer, TrialAnswer
 from tuner.db import trial_rows
 from tuner.overview import overview
 
-router = APIRouter(prefix="/studies/{study_id}/export", tags=["studies"])
+router = APIRouter(prefix="/api/v1/studies/{study_id}/export", tags=["studies"])
 _COLUMNS = [name for name in TrialAnswer.model_fields if name not in ("study_id", "params", "values", "failure", "details")]
 # What a spreadsheet would run as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -17,7 +17,7 @@ from tuner.search import importances
 from tuner.service import Service
 from tuner.spec import Text
 
-router = APIRouter(prefix="/studies/{study_id}/figures", tags=["figures"])
+router = APIRouter(prefix="/api/v1/studies/{study_id}/figures", tags=["figures"])
 Choice = Annotated[Text | None, Query(max_length=300)]
 
 

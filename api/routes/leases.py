@@ -21,7 +21,7 @@ from tuner.manager import Ending
 from tuner.service import utc_now
 from tuner.spec import Text
 
-router = APIRouter(prefix="/leases", tags=["leases"], dependencies=[requires("worker")])
+router = APIRouter(prefix="/api/v1/leases", tags=["leases"], dependencies=[requires("worker")])
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 LeaseId = Annotated[Text, Path(max_length=100)]
 

@@ -22,7 +22,7 @@ from tuner.overview import overview, overviews
 from tuner.records import STUDY_STATES, Study
 from tuner.spec import CheckedStudy, Text, check, facts_of, parse
 
-router = APIRouter(prefix="/studies", tags=["studies"])
+router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 
 
 @router.post(
@@ -153,5 +153,5 @@ def _dry_run(checked: CheckedStudy) -> DryRunAnswer:
 
 def _resolved(parameter: Parameter) -> dict[str, Any]:
     """A parameter as a study file would say it, with nothing left to the model and without what was not asked for."""
-    unasked = {"log": False, "step": None, "when": {}}
+    unasked: dict[str, Any] = {"log": False, "step": None, "when": {}}
     return {key: value for key, value in asdict(parameter).items() if key not in unasked or value != unasked[key]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -12,7 +13,7 @@ from api.schemas import NewTokenAnswer, Page, TokenAnswer
 from studies.errors import InvalidInput
 from tuner.spec import Text
 
-router = APIRouter(prefix="/tokens", tags=["tokens"], dependencies=[requires("admin")])
+router = APIRouter(prefix="/api/v1/tokens", tags=["tokens"], dependencies=[requires("admin")])
 
 
 @router.post("", status_code=201)
@@ -20,7 +21,8 @@ def create_token(body: TokenBody, service: ServiceDep, actor: ActorDep, now: Now
     """Make a token. Its secret is shown this once."""
     if body.expires_at is not None and body.expires_at <= now:
         raise InvalidInput.at("expires_at", f"must be later than now, {now:%Y-%m-%dT%H:%M:%SZ}")
-    token, secret = service.access.create_token(body.role, body.name, now=now, expires_at=body.expires_at, actor=actor)
+    expires_at = body.expires_at.astimezone(UTC) if body.expires_at else None
+    token, secret = service.access.create_token(body.role, body.name, now=now, expires_at=expires_at, actor=actor)
     return NewTokenAnswer(**TokenAnswer.model_validate(token).model_dump(), token=secret)
 
 

@@ -21,7 +21,7 @@ from tuner.records import TRIAL_STATES, Trial
 from tuner.service import Service
 from tuner.spec import Text
 
-router = APIRouter(prefix="/studies/{study_id}", tags=["trials"])
+router = APIRouter(prefix="/api/v1/studies/{study_id}", tags=["trials"])
 _CHUNK = 1 << 18
 _NO_PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 _BIGGEST_SEQ = 2**31 - 1

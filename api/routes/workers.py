@@ -9,7 +9,7 @@ from api.deps import Limit, Now, ServiceDep, requires
 from api.schemas import Page, RegisteredAnswer, RunningTrial, WorkerAnswer
 from tuner.db import lease_rows, worker_rows
 
-router = APIRouter(prefix="/workers", tags=["workers"])
+router = APIRouter(prefix="/api/v1/workers", tags=["workers"])
 
 
 @router.get("", dependencies=[requires("viewer")])

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.server import Server
 from tuner.records import Role
 from tuner.service import Service, utc_now
 from tuner.settings import Settings
@@ -160,3 +167,39 @@ class Trainer:
 @pytest.fixture
 def trainer(client_of: Callable[[Role], TestClient]) -> Trainer:
     return Trainer(client_of("worker"))
+
+
+@dataclass(frozen=True)
+class Live:
+    """A server that listens on a real port."""
+
+    server: Server
+    url: str
+    token: str
+    worker_token: str
+
+    def client(self, token: str | None = None) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {token or self.token}"}, timeout=20)
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[Live]:
+    """Run a server in a thread until the end of the block."""
+    announced: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
+    listening = socket.create_server(("127.0.0.1", 0))
+    bound = settings.model_copy(update={"port": listening.getsockname()[1]})
+    server = Server(bound, lambda *told: announced.put(told))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield Live(server, *announced.get(timeout=30))
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[Live]:
+    with serving(settings) as server:
+        yield server

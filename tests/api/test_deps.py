@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from api.app import API_ROUTERS, ROOT_ROUTERS
+from api.app import ROUTERS
 from api.deps import declared_role
 from tests.api.conftest import Json
 from tuner.records import Role
@@ -74,11 +74,10 @@ ENDLESS = {"GET /api/v1/events", "GET /api/v1/studies/{study_id}/events"}
 
 def routes() -> dict[str, APIRoute]:
     found = {}
-    for router in API_ROUTERS + ROOT_ROUTERS:
+    for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
-            prefix = "/api/v1" if router in API_ROUTERS else ""
-            found.update({f"{method} {prefix}{route.path}": route for method in route.methods})
+            found.update({f"{method} {route.path}": route for method in route.methods or ()})
     return found
 
 
@@ -151,7 +150,7 @@ def test_the_refusal_names_the_role(client_of: Callable[[Role], TestClient], spe
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer ", "Bearer x", "Bearer tuner_admin_0_0", "Basic dTpw", "Bearer tuner_admin_%00_x", "Bearer tuner_ädmin_é_x"],
+    ["", "Bearer", "Bearer ", "Bearer x", "Bearer tuner_admin_0_0", "Basic dTpw", "Bearer tuner_admin_%00_x", "Bearer tuner_a_é_x"],
 )
 def test_a_wrong_header_is_unknown(anonymous: TestClient, header: str) -> None:
     answer = anonymous.get("/api/v1/studies", headers={b"Authorization": header.encode("latin-1")})
@@ -173,8 +172,8 @@ def test_a_revoked_token_ends_at_once(admin: TestClient, client_of: Callable[[Ro
 
 
 def test_an_expired_token_is_unknown(anonymous: TestClient, running: Service) -> None:
-    now = utc_now()
-    _, secret = running.access.create_token("viewer", "short", now=now - timedelta(hours=1), expires_at=now - timedelta(minutes=1))
+    now, past = utc_now(), utc_now() - timedelta(minutes=1)
+    _, secret = running.access.create_token("viewer", "short", now=now, expires_at=past)
     assert anonymous.get("/api/v1/studies", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
 
 

@@ -23,7 +23,7 @@ PRUNERS: list[dict[str, Any]] = [{"name": "none"}, {"name": "median", "startup_t
 
 def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
     clock = Clock()
-    with open_service(Settings(home=home)) as service:
+    with open_service(Settings(home=home), clock=clock) as service:
         start_study(
             service, clock(), sampler={"name": sampler, **({"startup_trials": 5} if sampler == "tpe" else {})}, pruner=pruner
         )

@@ -187,7 +187,8 @@ def test_a_wrong_end_is_refused_and_named(
 
 
 @pytest.mark.parametrize(
-    ("body", "field"), [({"wait_seconds": 61}, "wait_seconds"), ({"wait_seconds": "nan"}, "wait_seconds"), ({"studies": "all"}, "studies")]
+    ("body", "field"),
+    [({"wait_seconds": 61}, "wait_seconds"), ({"wait_seconds": "nan"}, "wait_seconds"), ({"studies": "all"}, "studies")],
 )
 def test_a_wrong_question_is_refused_and_named(trainer: Trainer, body: Json, field: str) -> None:
     assert wrong_fields(trainer.ask(**body)) == [field]
@@ -251,7 +252,9 @@ def test_an_artifact_comes_back_as_it_was(admin: TestClient, trainer: Trainer, p
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-def test_only_the_best_trials_files_are_kept(admin: TestClient, trainer: Trainer, post_study: PostStudy, running: Service) -> None:
+def test_only_the_best_trials_files_are_kept(
+    admin: TestClient, trainer: Trainer, post_study: PostStudy, running: Service
+) -> None:
     post_study()
     for value in (0.5, 0.9, 0.7):
         lease = trainer.lease()

@@ -56,8 +56,8 @@ def test_progress_best_and_trend_follow_the_trials(admin: TestClient, trainer: T
 
 
 def test_a_dry_run_answers_what_would_run_and_stores_nothing(admin: TestClient, spec: Json) -> None:
-    parameters = spec["parameters"] | {"frozen_layers": {"min": 0, "max": "all"}, "momentum": {"value": 0.5, "when": {"optimizer": "sgd"}}}
-    answer = admin.post("/api/v1/studies?dry_run=true", json=spec | {"parameters": parameters})
+    more = {"frozen_layers": {"min": 0, "max": "all"}, "momentum": {"value": 0.5, "when": {"optimizer": "sgd"}}}
+    answer = admin.post("/api/v1/studies?dry_run=true", json=spec | {"parameters": spec["parameters"] | more})
     assert answer.status_code == 200
     found = answer.json()
     assert found["valid"] is True
@@ -166,7 +166,8 @@ def test_the_same_request_sent_again_makes_one_study(admin: TestClient, spec: Js
 
 @both_databases
 def test_the_list_is_filtered_and_paged(admin: TestClient, post_study: PostStudy) -> None:
-    ids = [post_study(name=name, tags=tags)["id"] for name, tags in [("Alpha", {"team": "a"}), ("beta", {"team": "b:c"}), ("gamma", {})]]
+    named = [("Alpha", {"team": "a"}), ("beta", {"team": "b:c"}), ("gamma", {})]
+    ids = [post_study(name=name, tags=tags)["id"] for name, tags in named]
     admin.post(f"/api/v1/studies/{ids[0]}/stop")
 
     def found(query: str) -> list[str]:
@@ -198,7 +199,8 @@ def test_any_text_can_be_a_tag(admin: TestClient, post_study: PostStudy, tag: st
 
 def test_what_may_change_is_changed(admin: TestClient, post_study: PostStudy) -> None:
     post_study()
-    answer = admin.patch("/api/v1/studies/parity", json={"budget": {"trials": 9}, "notes": "longer", "pruner": {"name": "median"}})
+    changes = {"budget": {"trials": 9}, "notes": "longer", "pruner": {"name": "median"}}
+    answer = admin.patch("/api/v1/studies/parity", json=changes)
     assert answer.status_code == 200
     study = answer.json()
     assert (study["budget"]["trials"], study["notes"], study["pruner"]["name"]) == (9, "longer", "median")

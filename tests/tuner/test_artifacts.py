@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from studies.errors import InvalidInput
+from tests.tuner.helpers import Bench, all_rows
+from tuner.artifacts import ArtifactStore, check_name
+from tuner.errors import NotFound, StaleLease
+from tuner.lifecycle import Actor
+from tuner.manager import Lease
+from tuner.records import Artifact
+
+
+def files(store: ArtifactStore) -> list[Path]:
+    return sorted(path for path in store.folder.rglob("*") if path.is_file())
+
+
+def attach(bench: Bench, lease: Lease, name: str, content: bytes) -> Artifact:
+    store = bench.service.artifacts
+    upload = store.receive([content])
+    return store.attach(lease.id, bench.trial(lease.trial), name, upload, now=bench.clock())
+
+
+def test_what_arrived_is_kept_and_found(bench: Bench) -> None:
+    lease, store = bench.lease(), bench.service.artifacts
+    upload = store.receive([b"one ", b"", b"two"])
+    store.attach(lease.id, bench.trial(0), "model.safetensors", upload, now=bench.clock())
+    artifact, file = store.find(bench.trial(0), "model.safetensors")
+    assert file.read_bytes() == b"one two"
+    assert (artifact.size, artifact.sha256) == (7, hashlib.sha256(b"one two").hexdigest())
+    assert store.list(bench.trial(0)) == [artifact]
+    with pytest.raises(NotFound, match="no artifact 'other'"):
+        store.find(bench.trial(0), "other")
+
+
+def test_the_same_name_again_replaces_it_and_its_file(bench: Bench) -> None:
+    lease, store = bench.lease(), bench.service.artifacts
+    attach(bench, lease, "a", b"old")
+    attach(bench, lease, "a", b"new")
+    assert store.find(bench.trial(0), "a")[1].read_bytes() == b"new"
+    assert len(files(store)) == 1
+
+
+def test_a_file_that_is_too_large_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
+    store = ArtifactStore(bench.service.ledger, tmp_path / "artifacts", max_bytes=10)
+    store.receive([b"x" * 10])
+    before = files(store)
+    with pytest.raises(InvalidInput, match="at most 10 bytes"):
+        store.receive([b"x" * 6, b"x" * 5])
+    assert files(store) == before
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(bench: Bench) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        bench.service.artifacts.receive(broken())
+    assert files(bench.service.artifacts) == []
+
+
+def test_a_stale_lease_changes_nothing_and_leaves_no_file(bench: Bench) -> None:
+    stale = bench.lease()
+    attach(bench, stale, "a", b"first")
+    bench.service.manager.expire(now=bench.clock.forward(61))
+    bench.lease()
+    before, kept = all_rows(bench.service), files(bench.service.artifacts)
+    with pytest.raises(StaleLease):
+        attach(bench, stale, "a", b"late")
+    assert all_rows(bench.service) == before
+    assert files(bench.service.artifacts) == kept
+
+
+def test_a_trial_that_has_ended_takes_no_more(bench: Bench) -> None:
+    lease = bench.lease()
+    bench.finish(lease, 0.5)
+    with pytest.raises(StaleLease):
+        attach(bench, lease, "a", b"late")
+    assert files(bench.service.artifacts) == []
+
+
+def test_a_name_is_never_a_path() -> None:
+    for name in ("", ".", "..", "../a", "a/b", "a\\b", "/etc/passwd", ".hidden", "a b", "a\n", "é", "a\0", "x" * 101):
+        with pytest.raises(InvalidInput, match="name: must be"):
+            check_name(name)
+
+
+def test_usual_names_are_fine() -> None:
+    for name in ("model.safetensors", "config.json", "a", "x" * 100, "1_b-c.D"):
+        assert check_name(name) == name
+
+
+def test_only_the_best_trial_keeps_its_files(bench: Bench) -> None:
+    store = bench.service.artifacts
+    for value in (0.5, 0.9, 0.7):
+        lease = bench.lease()
+        attach(bench, lease, "model", str(value).encode())
+        attach(bench, lease, "config", b"{}")
+        bench.finish(lease, value)
+    running = bench.lease()
+    attach(bench, running, "model", b"still running")
+    assert store.keep_best(bench.study_id) == 4
+    assert [len(store.list(trial)) for trial in bench.trials()] == [0, 2, 0, 1]
+    assert store.find(bench.trial(1), "model")[1].read_bytes() == b"0.9"
+    assert len(files(store)) == 3
+    assert store.keep_best(bench.study_id) == 0
+    assert store.keep_best("nothing") == 0
+
+
+def test_the_files_of_a_deleted_study_can_be_removed(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    attach(bench, lease, "model", b"x")
+    paths = store.paths_of(bench.study())
+    bench.service.lifecycle.stop(bench.study_id, actor=Actor(), now=bench.clock() + timedelta(seconds=1))
+    bench.service.lifecycle.delete(bench.study_id, actor=Actor(), now=bench.clock())
+    store.remove(paths)
+    store.remove(paths)
+    assert files(store) == []
