@@ -240,9 +240,10 @@ class RegisteredAnswer(Answer):
 
 
 class ResumeAnswer(Answer):
-    """Where an earlier attempt stopped."""
+    """Where to take the trial up: after so many epochs and optimiser steps, from `GET /leases/{id}/checkpoint`."""
 
     epoch: float
+    step: int
 
 
 class LeaseAnswer(Answer):
@@ -262,7 +263,8 @@ class LeaseAnswer(Answer):
     @classmethod
     def of(cls, lease: Lease) -> LeaseAnswer:
         fields: Mapping[str, Any] = {name: getattr(lease, name) for name in cls.model_fields if name != "resume"}
-        return cls(**fields, resume=None)
+        resume = None if lease.resume is None else ResumeAnswer(epoch=lease.resume.epoch, step=lease.resume.step)
+        return cls(**fields, resume=resume)
 
 
 class VerdictAnswer(Answer):
@@ -274,6 +276,15 @@ class VerdictAnswer(Answer):
     @classmethod
     def of(cls, verdict: Verdict) -> VerdictAnswer:
         return cls(verdict="stop" if verdict.stop else "continue", reason=verdict.reason)
+
+
+class CheckpointAnswer(Answer):
+    """A checkpoint as it was kept; `size` is in bytes."""
+
+    epoch: float
+    step: int
+    size: int
+    sha256: str
 
 
 class FinishedAnswer(Answer):

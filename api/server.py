@@ -24,6 +24,7 @@ log = structlog.get_logger()
 _LOCAL_WORKERS = "local workers"
 _MOST_HEADER_BYTES = 16 * 1024
 _SECONDS_TO_END = 2
+_BACKLOG = 2048
 
 # (address, the local user's token, a token for workers on this machine)
 Announce = Callable[[str, str, str], None]
@@ -36,7 +37,7 @@ def main(settings: Settings, announce: Announce) -> None:
     """
     if not _is_loopback(settings.host):
         log.warning("the service can be reached from other machines, without encryption", host=settings.host)
-    with _alone(settings), _listen(settings) as listening:
+    with _alone(settings), listen(settings) as listening:
         bound = settings.model_copy(update={"port": listening.getsockname()[1]})
         Server(bound, announce).run([listening])
 
@@ -109,11 +110,18 @@ def _alone(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """A socket on the address of `settings`. Raises Conflict if that is not to be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # The protocol is named because asyncio switches Nagle's algorithm off only where it is: answers would take 40 ms more.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        listening.listen(_BACKLOG)
+        return listening
     except OSError as error:
+        listening.close()
         reason = error.strerror or error
         raise Conflict(
             f"can't listen on {settings.host} port {settings.port}: {reason}; choose another with --port (0: any free one)"

@@ -14,6 +14,8 @@ from typing import Any, Literal
 ParamValue = bool | int | float | str | None
 Direction = Literal["maximize", "minimize"]
 StopReason = str
+# Told so, a trial leaves a checkpoint: it will be taken up again.
+RESUMED_LATER: tuple[StopReason, ...] = ("paused", "preempted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,17 @@ class Verdict:
     reason: StopReason | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A file from which the trial can be taken up again after `epoch` epochs and `step` optimiser steps."""
+
+    file: Path
+    epoch: float
+    step: int
+
+
 Report = Callable[[Sequence[Metric]], Verdict]
+Keep = Callable[[Checkpoint], None]  # takes over the file, at once or soon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +104,7 @@ class Job:
     device: str  # "cpu", "cuda", …
     threads: int  # CPU threads this process may use
     folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
+    resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +128,7 @@ class Definition:
     hyperparameters: tuple[Hyperparameter, ...]
     default_space: Mapping[str, Mapping[str, Any]]  # what `parameters: auto` stands for
     inspect: Callable[[DataSpec, int], DataFacts]  # (data, seed) → facts, or InvalidInput; reads every row, no torch
-    train: Callable[[Job, Report], Outcome]  # raises TrialFailure; imports torch only when called
+    train: Callable[[Job, Report, Keep], Outcome]  # raises TrialFailure; imports torch only when called
 
     def hyperparameter(self, name: str) -> Hyperparameter | None:
         return next((known for known in self.hyperparameters if known.name == name), None)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from studies.definition import Definition, Hyperparameter, Job, Outcome, Report
+from studies.definition import Definition, Hyperparameter, Job, Keep, Outcome, Report
 from studies.labelled_texts import COLUMNS, inspect
 
 
-def train(job: Job, report: Report) -> Outcome:
+def train(job: Job, report: Report, keep: Keep) -> Outcome:
     """Fine-tune as `job` says. Raises TrialFailure."""
     # Imported here, not above: the service reads this module to check studies and must load neither torch nor transformers.
     from studies.training import loop
 
-    return loop.train(replace(job, params=DEFINITION.completed(job.params)), report)
+    return loop.train(replace(job, params=DEFINITION.completed(job.params)), report, keep)
 
 
 DEFINITION = Definition(

@@ -6,17 +6,18 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from studies.errors import InvalidInput
-from tuner.db import metric_rows, study_rows
+from tuner.db import checkpoint_rows, metric_rows, study_rows
+from tuner.db.engine import Connection
 from tuner.errors import NotFound, StaleLease
 from tuner.ledger import Change, Ledger
 from tuner.overview import best_of
-from tuner.records import Artifact, Study, Trial
+from tuner.records import Artifact, StoredCheckpoint, Study, Trial
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -56,6 +57,7 @@ class ArtifactStore:
                 handle.flush()
                 os.fsync(handle.fileno())
             unfinished.replace(target)
+            _sync_folder(target.parent)
         finally:
             unfinished.unlink(missing_ok=True)
         return Upload(path=path, size=size, sha256=digest.hexdigest())
@@ -66,11 +68,24 @@ class ArtifactStore:
             trial_id=trial.id, name=check_name(name), size=upload.size, sha256=upload.sha256, path=upload.path, created_at=now
         )
 
+        self._attach(lease_id, trial, upload, lambda connection: metric_rows.put_artifact(connection, artifact))
+        return artifact
+
+    def attach_checkpoint(
+        self, lease_id: str, trial: Trial, upload: Upload, *, epoch: float, step: int, now: datetime
+    ) -> StoredCheckpoint:
+        """Make an upload the point from which the trial is taken up again, in place of the one before."""
+        checkpoint = StoredCheckpoint(trial_id=trial.id, epoch=epoch, step=step, created_at=now, **asdict(upload))
+        self._attach(lease_id, trial, upload, lambda connection: checkpoint_rows.put_checkpoint(connection, checkpoint))
+        return checkpoint
+
+    def _attach(self, lease_id: str, trial: Trial, upload: Upload, put: Callable[[Connection], str | None]) -> None:
+        """Write the row, if the lease still holds the trial, and remove the file that it replaced."""
+
         def work(change: Change) -> str | None:
-            from_lease = metric_rows.lease_is_current(change.connection, trial.id, lease_id)
-            if not from_lease:
+            if not metric_rows.lease_is_current(change.connection, trial.id, lease_id):
                 raise StaleLease(lease_id)
-            return metric_rows.put_artifact(change.connection, artifact)
+            return put(change.connection)
 
         try:
             replaced = self.ledger.change(work)
@@ -78,7 +93,14 @@ class ArtifactStore:
             self.remove([upload.path])
             raise
         self.remove([replaced] if replaced else [])
-        return artifact
+
+    def checkpoint(self, trial: Trial) -> tuple[StoredCheckpoint, Path]:
+        """The newest checkpoint of a trial and the file that holds it. Raises NotFound."""
+        with self.ledger.read() as connection:
+            found = checkpoint_rows.checkpoint_of(connection, trial.id)
+        if found is None:
+            raise NotFound(f"trial {trial.number} has no checkpoint")
+        return found, self.folder / found.path
 
     def list(self, trial: Trial) -> list[Artifact]:
         with self.ledger.read() as connection:
@@ -92,13 +114,14 @@ class ArtifactStore:
         raise NotFound(f"trial {trial.number} has no artifact {name!r}")
 
     def keep_best(self, study_id: str) -> int:
-        """Remove the artifacts of finished trials but the best one's; how many files went."""
+        """Remove what finished trials no longer need: checkpoints, and the artifacts of all but the best; how many files went."""
 
         def work(change: Change) -> list[str]:
             study = study_rows.get_study(change.connection, study_id)
             best = None if study is None else best_of(change.connection, study)
             keep = [] if best is None else [best.id]
-            return metric_rows.remove_artifacts(change.connection, study_id, keep=keep)
+            checkpoints = checkpoint_rows.remove_checkpoints(change.connection, study_id)
+            return checkpoints + metric_rows.remove_artifacts(change.connection, study_id, keep=keep)
 
         removed = self.ledger.change(work)
         self.remove(removed)
@@ -107,11 +130,21 @@ class ArtifactStore:
     def paths_of(self, study: Study) -> Sequence[str]:
         """The files of a study, to be removed once its rows are gone."""
         with self.ledger.read() as connection:
-            return metric_rows.artifact_paths(connection, study.id)
+            checkpoints = checkpoint_rows.checkpoint_paths(connection, study.id)
+            return checkpoints + metric_rows.artifact_paths(connection, study.id)
 
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
             (self.folder / path).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in it survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_name(name: str) -> str:

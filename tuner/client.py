@@ -85,11 +85,16 @@ class Client:
         )
         return response.json() if response.content else None
 
-    def upload(self, path: str, file: Path) -> Any:
+    def upload(self, path: str, file: Path, **query: Any) -> Any:
         """PUT a file's bytes, streamed."""
         with file.open("rb") as handle:
             response = self._send(
-                "PUT", path, content=_chunks(handle), headers={"Content-Type": "application/octet-stream"}, timeout=600.0
+                "PUT",
+                path,
+                params=query,
+                content=_chunks(handle),
+                headers={"Content-Type": "application/octet-stream"},
+                timeout=600.0,
             )
         return response.json() if response.content else None
 

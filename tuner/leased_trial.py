@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.definition import Metric, ParamValue, Verdict
+from studies.definition import Checkpoint, Metric, ParamValue, Verdict
 from studies.errors import FailureKind
 from tuner.errors import Refused, ServiceError
 
@@ -30,6 +30,7 @@ class LeasedTrial:
         self.spec: Mapping[str, Any] = lease["spec"]
         self.seed: int = lease["seed"]
         self.fingerprint: str | None = lease.get("fingerprint")
+        self.resume: Mapping[str, Any] | None = lease["resume"]  # {epoch, step} of the checkpoint to go on from
         self.verdict = Verdict()  # the newest one, from whichever call
         self._expires_in: float = lease["expires_in"]
         self._client = client
@@ -71,6 +72,15 @@ class LeasedTrial:
 
     def upload(self, name: str, file: Path) -> None:
         self._client.upload(f"/leases/{self.id}/artifacts/{name}", file)
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep the point from which another worker could take the trial up; it replaces the one before."""
+        path = f"/leases/{self.id}/checkpoint"
+        self._client.upload(path, checkpoint.file, epoch=checkpoint.epoch, step=checkpoint.step)
+
+    def load_checkpoint(self, file: Path) -> None:
+        """Fetch the checkpoint that `resume` speaks of."""
+        self._client.download(f"/leases/{self.id}/checkpoint", file)
 
     def finish(self, values: Mapping[str, float], details: Mapping[str, Any] | None = None) -> None:
         """The trial ran to its end (or stopped when told to) with these values."""

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from studies.definition import ParamValue, Verdict
 from studies.errors import FailureKind, InvalidInput
 from tuner.budget import all_started, exhausted, limit_reached
-from tuner.db import lease_rows, metric_rows, study_rows, trial_rows, worker_rows
+from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.ledger import Change, Ledger
-from tuner.records import MetricPoint, Study, Trial, Worker
+from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import draw_seed, resource
 from tuner.spec import StudySpec, objective_of
 
@@ -41,6 +41,7 @@ class Lease:
     spec: StudySpec
     seed: int
     fingerprint: str | None  # what the data must be
+    resume: StoredCheckpoint | None  # where to take it up; None: from the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class Manager:
                 if _fits(study, worker):
                     trial = self._next_trial(change, study, worker_id, now)
                     if trial is not None:
-                        return self._lease(study, trial)
+                        return self._lease(change, study, trial)
             return None
 
         return self.ledger.change(work)
@@ -196,8 +197,7 @@ class Manager:
         if started is None:
             return None
         if started.attempt > 1:
-            metric_rows.supersede_metrics(change.connection, started.id)
-            change.forget_search(study.id)
+            self._take_up(change, study, started)
         lease_rows.insert_lease(
             change.connection,
             lease_id=lease_id,
@@ -210,7 +210,22 @@ class Manager:
         change.tell_trial(started)
         return started
 
-    def _lease(self, study: Study, trial: Trial) -> Lease:
+    def _take_up(self, change: Change, study: Study, trial: Trial) -> None:
+        """Go back to the trial's checkpoint: what was reported after it will be reported again."""
+        checkpoint = checkpoint_rows.checkpoint_of(change.connection, trial.id)
+        metric_rows.supersede_metrics(change.connection, trial.id, after_step=-1 if checkpoint is None else checkpoint.step)
+        change.forget_search(study.id)
+        if checkpoint is not None:
+            scores = _scores(study, metric_rows.metrics_of(change.connection, trial.id))
+            trial_rows.note_progress(
+                change.connection,
+                trial.lease_id or "",
+                step=checkpoint.step,
+                epoch=checkpoint.epoch,
+                value=scores[-1].value if scores and not math.isnan(scores[-1].value) else None,
+            )
+
+    def _lease(self, change: Change, study: Study, trial: Trial) -> Lease:
         return Lease(
             id=trial.lease_id or "",
             attempt=trial.attempt,
@@ -221,6 +236,7 @@ class Manager:
             spec=study.spec,
             seed=draw_seed(study.spec.seed, trial.number),
             fingerprint=study.facts.fingerprint,
+            resume=checkpoint_rows.checkpoint_of(change.connection, trial.id),
         )
 
     def _held(self, change: Change, lease_id: str) -> tuple[Trial, Study]:

@@ -44,13 +44,14 @@ def _overview(
 ) -> Overview:
     ended = sum(counts[state] for state in FINISHED_TRIAL_STATES)
     total = study.spec.budget.trials
-    first = trial_rows.get_trial(connection, study.id, 0)
+    # What the counts rule out is not looked up: a list of studies asks for many overviews at once.
+    first = trial_rows.get_trial(connection, study.id, 0) if counts["completed"] else None
     return Overview(
         study=study,
         counts=counts,
         progress=None if total is None else min(1.0, ended / total),
-        eta_seconds=_eta(connection, study, counts, now) if study.state == "running" else None,
-        best=best_of(connection, study),
+        eta_seconds=_eta(connection, study, counts, now) if study.state == "running" and ended else None,
+        best=best_of(connection, study) if ended else None,
         majority=study.facts.baseline.get(objective_of(study.spec).metric),
         default=first if first is not None and first.origin == "default" and first.state == "completed" else None,
         trend=best_so_far(values, maximize=direction_of(study.spec) == "maximize"),
@@ -74,12 +75,11 @@ def best_of(connection: Connection, study: Study) -> Trial | None:
 def _eta(connection: Connection, study: Study, counts: Mapping[str, int], now: datetime) -> float | None:
     """Trials to come, at the mean length of those that ended and as many side by side as run; running ones count for the rest."""
     total = study.spec.budget.trials
-    trials = trial_rows.trials_of(connection, study.id)
-    lengths = [seconds for trial in trials if trial.finished and (seconds := trial_seconds(trial, now)) is not None]
-    if total is None or not lengths:
+    mean = trial_rows.mean_seconds(connection, study.id)
+    if total is None or mean is None:
         return None
-    mean = sum(lengths) / len(lengths)
-    left = [max(0.0, mean - (trial_seconds(trial, now) or 0.0)) for trial in trials if trial.state == "running"]
+    running, _ = trial_rows.list_trials(connection, study.id, states=["running"], limit=study.spec.parallelism)
+    left = [max(0.0, mean - (trial_seconds(trial, now) or 0.0)) for trial in running]
     to_come = total - study.n_created + counts["waiting"]
     side_by_side = max(1, min(counts["running"] or 1, study.spec.parallelism))
     return (sum(left) + to_come * mean) / side_by_side

@@ -136,6 +136,19 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredCheckpoint:
+    """The point from which a trial can be taken up again; each trial has at most one, the newest."""
+
+    trial_id: int
+    epoch: float
+    step: int
+    size: int  # bytes
+    sha256: str
+    path: str  # below the artifact folder
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogLine:
     """One line of a trial's log."""
 

@@ -17,13 +17,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from studies.catalog import definition
-from studies.definition import Job, Metric, Outcome, Verdict
+from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import FailureKind, TrialFailure
 
 # The BERT module is what transformers would import at the first trial, like most models of its family.
 _PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
 
-Message = Sequence[Metric] | Outcome | TrialFailure
+Message = Sequence[Metric] | Checkpoint | Outcome | TrialFailure
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
 
     message: Outcome | _Failed
     try:
-        message = definition(job.task).train(job, report)
+        message = definition(job.task).train(job, report, pipe.send)
     except TrialFailure as failure:
         message = _Failed(failure.kind, failure.message)
     except MemoryError as error:

@@ -13,14 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from studies.definition import Job, Metric, Outcome, Verdict
+from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
 from tuner.client import Client
 from tuner.errors import Refused, ServiceError, Unreachable
@@ -82,7 +82,7 @@ class Worker:
         log.info("trial started", study=trial.study_id, trial=trial.number, attempt=trial.attempt, slot=slot.index)
         try:
             with trial:
-                process = TrialProcess(job_of(trial, slot, folder), environment_of(slot))
+                process = TrialProcess(self._job(trial, slot, folder), environment_of(slot))
                 try:
                     ending = self._follow(trial, process)
                 finally:
@@ -92,6 +92,14 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
 
+    def _job(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
+        job = job_of(trial, slot, folder)
+        if trial.resume is None:
+            return job
+        file = folder / "resume.safetensors"
+        self._patiently(lambda: trial.load_checkpoint(file))
+        return replace(job, resume=file)
+
     def _follow(self, trial: LeasedTrial, process: TrialProcess) -> Outcome | TrialFailure | Verdict:
         """Pass reports on and verdicts back until the trial ends, or is killed because it did not heed its verdict."""
         deadline: float | None = None
@@ -99,7 +107,9 @@ class Worker:
             message: Message | None = process.receive(_POLL_SECONDS)
             if isinstance(message, Outcome | TrialFailure):
                 return message
-            if message is not None:
+            if isinstance(message, Checkpoint):
+                self._keep(trial, message)
+            elif message is not None:
                 process.reply(self._report(trial, message))
             told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
             if told.stop:
@@ -111,12 +121,20 @@ class Worker:
         verdict = self._patiently(lambda: trial.report_metrics(metrics))
         return Verdict(stop=True, reason="preempted") if self.stopping.is_set() and not verdict.stop else verdict
 
+    def _keep(self, trial: LeasedTrial, checkpoint: Checkpoint) -> None:
+        """Hand a checkpoint to the service. One that can't be kept costs work after a crash, not the trial."""
+        try:
+            self._patiently(lambda: trial.save_checkpoint(checkpoint))
+        except ServiceError as error:
+            log.warning("a checkpoint was not kept", study=trial.study_id, trial=trial.number, error=str(error))
+        checkpoint.file.unlink(missing_ok=True)
+
     def _tell_end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
         if trial.verdict.reason == "lost":
             return
         if isinstance(ending, TrialFailure):
             self._patiently(lambda: trial.fail(ending.kind, ending.message))
-        elif isinstance(ending, Verdict) or ending.stopped in ("paused", "preempted", "lost"):
+        elif isinstance(ending, Verdict) or ending.stopped in (*RESUMED_LATER, "lost"):
             self._patiently(trial.release)
         else:
             if ending.stopped is None:

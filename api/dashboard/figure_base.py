@@ -118,7 +118,7 @@ def canvas(title: str, note: str = "", **layout: Any) -> go.Figure:
 
 def empty(title: str, message: str) -> go.Figure:
     """A figure that says in words why there is nothing to see yet."""
-    figure = canvas(title, xaxis={"visible": False}, yaxis={"visible": False})
+    figure = canvas(title, xaxis={"visible": False}, yaxis={"visible": False}, height=160)
     return figure.add_annotation(text=message, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 14})
 
 
@@ -151,7 +151,7 @@ class Axis:
             order = [label(level) for level in self.levels]
             return {"title": title, "type": "category", "categoryorder": "array", "categoryarray": order}
         if self.log:
-            return {"title": title, "type": "log", "dtick": 1, "exponentformat": "power"}
+            return {"title": title, "type": "log", "exponentformat": "power"}
         return {"title": title, "type": "linear"}
 
 

@@ -17,6 +17,8 @@ from tuner.records import TRIAL_STATES
 _templates = Jinja2Templates(directory=pathlib.Path(__file__).parent / "templates")
 _ONE_YEAR = 365 * 24 * 3600
 
+TrialNumber = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -35,7 +37,7 @@ def study_page(request: Request, study_id: str, service: ServiceDep) -> HTMLResp
 
 
 @router.get("/studies/{study_id}/trials/{number}", dependencies=[requires("viewer")])
-def trial_page(request: Request, study_id: str, number: Annotated[int, Path(ge=0, le=2**31 - 1)], service: ServiceDep) -> HTMLResponse:
+def trial_page(request: Request, study_id: str, number: TrialNumber, service: ServiceDep) -> HTMLResponse:
     try:
         study = get_study(study_id, service)
         trial = get_trial(number, study, service)

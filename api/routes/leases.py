@@ -7,18 +7,21 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from anyio import from_thread
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
 from api.bodies import FinishBody, LeaseBody, LogBody, MetricsBody
 from api.deps import FeedDep, Now, ServiceDep, requires
 from api.feed import Feed
-from api.schemas import ArtifactAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
+from api.files import file_answer
+from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
 from tuner.artifacts import check_name
 from tuner.db import trial_rows
 from tuner.errors import StaleLease
 from tuner.manager import Ending
-from tuner.service import utc_now
+from tuner.records import Trial
+from tuner.service import Service, utc_now
 from tuner.spec import Text
 
 router = APIRouter(prefix="/api/v1/leases", tags=["leases"], dependencies=[requires("worker")])
@@ -26,9 +29,7 @@ _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "b
 LeaseId = Annotated[Text, Path(max_length=100)]
 
 
-@router.post(
-    "", response_model=LeaseAnswer, responses={204: {"description": "Nothing to do came up within `wait_seconds`."}}
-)
+@router.post("", response_model=LeaseAnswer, responses={204: {"description": "Nothing to do came up within `wait_seconds`."}})
 async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, feed: FeedDep) -> Any:
     """A trial for a worker, as soon as there is one."""
     seen = service.events.last_id()
@@ -71,12 +72,33 @@ def append_logs(lease_id: LeaseId, body: LogBody, service: ServiceDep, now: Now)
 def put_artifact(lease_id: LeaseId, name: Text, request: Request, service: ServiceDep, now: Now) -> ArtifactAnswer:
     """Keep a file of the trial; the same name again replaces it."""
     check_name(name)
-    trial = service.manager.holder(lease_id)
-    if trial.state != "running":
-        raise StaleLease(lease_id)
+    trial = _running(service, lease_id)
     upload = service.artifacts.receive(_chunks(request))
     artifact = service.artifacts.attach(lease_id, trial, name, upload, now=now)
     return ArtifactAnswer(name=artifact.name, size=artifact.size, sha256=artifact.sha256, created_at=artifact.created_at)
+
+
+@router.put("/{lease_id}/checkpoint", openapi_extra={"requestBody": {"content": _BYTES, "required": True}})
+def put_checkpoint(
+    lease_id: LeaseId,
+    epoch: Annotated[float, Query(ge=0, le=1e9, description="Epochs that it holds.")],
+    step: Annotated[int, Query(ge=0, le=2**53, description="Optimiser steps that it holds.")],
+    request: Request,
+    service: ServiceDep,
+    now: Now,
+) -> CheckpointAnswer:
+    """Keep the point from which the trial can be taken up again; it replaces the one before."""
+    trial = _running(service, lease_id)
+    upload = service.artifacts.receive(_chunks(request))
+    kept = service.artifacts.attach_checkpoint(lease_id, trial, upload, epoch=epoch, step=step, now=now)
+    return CheckpointAnswer(epoch=kept.epoch, step=kept.step, size=kept.size, sha256=kept.sha256)
+
+
+@router.get("/{lease_id}/checkpoint", response_class=StreamingResponse, responses={200: {"content": _BYTES}})
+def get_checkpoint(lease_id: LeaseId, service: ServiceDep) -> StreamingResponse:
+    """The point from which to take the trial up, if the lease's `resume` speaks of one."""
+    kept, path = service.artifacts.checkpoint(_running(service, lease_id))
+    return file_answer(path, "checkpoint", kept.size)
 
 
 @router.post("/{lease_id}/finish")
@@ -100,6 +122,14 @@ async def _work_may_be_there(feed: Feed, seen: str, deadline: float) -> str | No
         if any(event.kind in ("study", "trial", "reset") for event in news):
             return seen
     return None
+
+
+def _running(service: Service, lease_id: str) -> Trial:
+    """The trial that the lease holds. Looked at before a large body is read; what counts is the look while writing."""
+    trial = service.manager.holder(lease_id)
+    if trial.state != "running":
+        raise StaleLease(lease_id)
+    return trial
 
 
 def _chunks(request: Request) -> Iterator[bytes]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,6 +9,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from api.bodies import CloneBody, EnqueueBody
 from api.deps import ActorDep, Cursor, Limit, Now, ServiceDep, StudyDep, TrialDep, requires
+from api.files import file_answer
 from api.filters import read_fields, read_sort, read_states, read_where
 from api.paging import number_cursor, read_number
 from api.schemas import ArtifactAnswer, MetricAnswer, Page, TrialAnswer, TrialInFull
@@ -22,8 +21,6 @@ from tuner.service import Service
 from tuner.spec import Text
 
 router = APIRouter(prefix="/api/v1/studies/{study_id}", tags=["trials"])
-_CHUNK = 1 << 18
-_NO_PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 _BIGGEST_SEQ = 2**31 - 1
 
 
@@ -136,8 +133,7 @@ def list_artifacts(trial: TrialDep, service: ServiceDep) -> Page[ArtifactAnswer]
 def download_artifact(trial: TrialDep, name: Text, service: ServiceDep) -> StreamingResponse:
     """A file, whole, to be saved and never to be shown."""
     artifact, path = service.artifacts.find(trial, name)
-    headers = {"Content-Disposition": f'attachment; filename="{artifact.name}"', "Content-Length": str(artifact.size)}
-    return StreamingResponse(_chunks(path, name), media_type="application/octet-stream", headers=headers | _NO_PAGE)
+    return file_answer(path, artifact.name, artifact.size)
 
 
 @router.get("/best", dependencies=[requires("viewer")])
@@ -159,18 +155,3 @@ def _in_full(service: Service, trial: Trial, now: Now) -> TrialInFull:
 def _added(trial: Trial, now: Now, response: Response) -> TrialAnswer:
     response.headers["Location"] = f"/api/v1/studies/{trial.study_id}/trials/{trial.number}"
     return TrialAnswer.of(trial, now)
-
-
-def _chunks(path: Path, name: str) -> Iterator[bytes]:
-    """Opened at once: a file that has just been replaced by a better trial's is not found, instead of ending half-way."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise NotFound(f"artifact {name!r} is not kept any more") from None
-
-    def read() -> Iterator[bytes]:
-        with file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-
-    return read()

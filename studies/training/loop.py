@@ -17,10 +17,11 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from studies.definition import Direction, Job, Metric, Outcome, Report
+from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
 from studies.errors import InvalidInput, TrialFailure
 from studies.labelled_texts import Example, read
 from studies.splits import Splits
+from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from studies.training.data import Encoded, encode, training_batches
 from studies.training.freezing import freeze
 from studies.training.metrics import classification_scores
@@ -32,14 +33,14 @@ from studies.training.settings import settings_of
 EVALUATION_BATCH_SIZE = 64
 
 
-def train(job: Job, report: Report) -> Outcome:
-    """Fine-tune as `job` says; `job.params` names every hyperparameter. `report` is called once an epoch.
+def train(job: Job, report: Report, keep: Keep) -> Outcome:
+    """Fine-tune as `job` says; `job.params` names every hyperparameter. `report` and `keep` are called once an epoch.
 
     Raises TrialFailure: `nan` for a loss that is no number, `oom` for memory, `data` for data or a model that is not what
     the study was checked with.
     """
     try:
-        return _train(job, report)
+        return _train(job, report, keep)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(job, error) from error
     except RuntimeError as error:
@@ -49,9 +50,9 @@ def train(job: Job, report: Report) -> Outcome:
         raise
 
 
-def _train(job: Job, report: Report) -> Outcome:
+def _train(job: Job, report: Report, keep: Keep) -> Outcome:
     started = time.perf_counter()
-    seconds = {"train": 0.0, "evaluate": 0.0}
+    seconds = {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
     settings = settings_of(job.params)
     torch.set_num_threads(job.threads)
     # Adam's averages of words not seen for 700 steps shrink to denormal numbers, which made its steps 3 times slower.
@@ -73,10 +74,8 @@ def _train(job: Job, report: Report) -> Outcome:
     lengths = training.lengths
     seconds["prepare"] = time.perf_counter() - started
 
-    step, best_epoch = 0, 0
-    best: dict[str, float] = {}
-    best_weights: dict[str, Tensor] = {}
-    for epoch in range(1, settings.epochs + 1):
+    progress = Progress() if job.resume is None else load_checkpoint(job.resume, model, optimizer, schedule, order)
+    for epoch in range(progress.epoch + 1, settings.epochs + 1):
         began = time.perf_counter()
         model.train()
         total_loss = 0.0
@@ -85,36 +84,44 @@ def _train(job: Job, report: Report) -> Outcome:
             target = training_labels[rows].to(job.device)
             loss = functional.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
             # Before the step: a loss that is no number would ruin the weights.
-            total_loss += _finite("training loss", loss.item(), step + 1, float(schedule.get_last_lr()[0])) * len(rows)
+            total_loss += _finite("training loss", loss.item(), progress.step + 1, float(schedule.get_last_lr()[0])) * len(rows)
             loss.backward()  # type: ignore[no-untyped-call]
             if settings.max_grad_norm > 0:
                 clip_grad_norm_(trained, settings.max_grad_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            step += 1
+            progress.step += 1
         seconds["train"] += time.perf_counter() - began
 
         began = time.perf_counter()
         scores = classification_scores(compute_logits(model, validation, EVALUATION_BATCH_SIZE, job.device), validation_labels)
         seconds["evaluate"] += time.perf_counter() - began
-        _finite("validation loss", scores["loss"], step, settings.learning_rate)
+        _finite("validation loss", scores["loss"], progress.step, settings.learning_rate)
 
-        if not best or _better(scores[job.metric], best[job.metric], job.direction):
-            best, best_epoch = scores, epoch
-            best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+        progress.epoch = epoch
+        if not progress.best or _better(scores[job.metric], progress.best[job.metric], job.direction):
+            progress.best, progress.best_epoch = scores, epoch
+            progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trained_state(model).items()}
 
         verdict = report(
             [
-                *(Metric(name=name, value=value, step=step, epoch=float(epoch)) for name, value in scores.items()),
-                Metric(name="loss", value=total_loss / len(splits.train), step=step, epoch=float(epoch), split="train"),
+                *(Metric(name=name, value=value, step=progress.step, epoch=float(epoch)) for name, value in scores.items()),
+                Metric(name="loss", value=total_loss / len(splits.train), step=progress.step, epoch=float(epoch), split="train"),
             ]
         )
+        # After the report: a checkpoint never holds an epoch that nobody has heard of.
+        if epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
+            began = time.perf_counter()
+            file = job.folder / f"checkpoint-{epoch}.safetensors"
+            save_checkpoint(file, model, optimizer, schedule, order, progress)
+            keep(Checkpoint(file=file, epoch=float(epoch), step=progress.step))
+            seconds["checkpoint"] += time.perf_counter() - began
         if verdict.stop:
-            return Outcome(values=best, stopped=verdict.reason, epoch=float(best_epoch), details=_details(model, seconds, step))
+            return _outcome(progress, model, seconds, stopped=verdict.reason)
 
-    model.load_state_dict(best_weights)
-    outcome = Outcome(values=best, epoch=float(best_epoch), details=_details(model, seconds, step))
+    load_trained_state(model, progress.best_weights)
+    outcome = _outcome(progress, model, seconds)
     save_model(job.folder / "model", model, tokenizer, _record(job, outcome, splits))
     return outcome
 
@@ -151,6 +158,11 @@ def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
     return TrialFailure("oom", f"out of memory on {job.device} with {sizes}: {error}")
 
 
+def _outcome(progress: Progress, model: PreTrainedModel, seconds: Mapping[str, float], stopped: str | None = None) -> Outcome:
+    details = _details(model, seconds, progress.step)
+    return Outcome(values=progress.best, stopped=stopped, epoch=float(progress.best_epoch), details=details)
+
+
 def _details(model: PreTrainedModel, seconds: Mapping[str, float], steps: int) -> dict[str, Any]:
     parameters = list(model.parameters())
     packages = ("torch", "transformers", "scikit-learn")
@@ -167,6 +179,7 @@ def _record(job: Job, outcome: Outcome, splits: Splits[Example]) -> dict[str, An
     """Everything that was asked for and what came of it: the model folder explains itself."""
     return asdict(job) | {
         "folder": None,
+        "resume": None,
         "fingerprint": splits.fingerprint(),
         "values": outcome.values,
         "epoch": outcome.epoch,

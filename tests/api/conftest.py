@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.server import Server
+from api.server import Server, listen
 from tuner.records import Role
 from tuner.service import Service, utc_now
 from tuner.settings import Settings
@@ -186,7 +185,7 @@ class Live:
 def serving(settings: Settings) -> Iterator[Live]:
     """Run a server in a thread until the end of the block."""
     announced: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen(settings.model_copy(update={"port": 0}))
     bound = settings.model_copy(update={"port": listening.getsockname()[1]})
     server = Server(bound, lambda *told: announced.put(told))
     thread = threading.Thread(target=server.run, args=([listening],))

@@ -50,6 +50,8 @@ ROLES: dict[str, Role | None] = {
     "POST /api/v1/leases/{lease_id}/metrics": "worker",
     "POST /api/v1/leases/{lease_id}/logs": "worker",
     "PUT /api/v1/leases/{lease_id}/artifacts/{name}": "worker",
+    "PUT /api/v1/leases/{lease_id}/checkpoint": "worker",
+    "GET /api/v1/leases/{lease_id}/checkpoint": "worker",
     "POST /api/v1/leases/{lease_id}/finish": "worker",
     "GET /healthz": None,
     "GET /readyz": None,
@@ -150,7 +152,7 @@ def test_the_refusal_names_the_role(client_of: Callable[[Role], TestClient], spe
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer ", "Bearer x", "Bearer tuner_admin_0_0", "Basic dTpw", "Bearer tuner_admin_%00_x", "Bearer tuner_a_é_x"],
+    ["", "Bearer", "Bearer ", "Bearer x", "Bearer tuner_admin_0_0", "Basic dTpw", "Bearer tuner_admin_%00_x", "Bearer é_é_é_é"],
 )
 def test_a_wrong_header_is_unknown(anonymous: TestClient, header: str) -> None:
     answer = anonymous.get("/api/v1/studies", headers={b"Authorization": header.encode("latin-1")})

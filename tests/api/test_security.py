@@ -119,7 +119,7 @@ def test_a_program_with_a_token_needs_no_origin(admin: TestClient, spec: Json) -
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/octet-stream", None]
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/octet-stream", None]
 )
 def test_a_body_that_is_not_json_is_refused(admin: TestClient, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}

@@ -60,9 +60,15 @@ def test_the_address_is_forgotten_at_the_end(settings: Settings) -> None:
     assert not settings.service_file.exists()
 
 
-def test_a_header_has_its_limit(live: Live) -> None:
+def test_answers_do_not_wait_for_acknowledgements(live: Live) -> None:
+    """Nagle's algorithm and delayed acknowledgements together would cost 40 ms a call."""
+    took = []
     with live.client() as client:
-        assert client.get("/healthz", headers={"X-Long": "x" * 200_000}).status_code in (400, 431)
+        for _ in range(20):
+            started = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            took.append(time.monotonic() - started)
+    assert min(took) < 0.03
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])

@@ -38,9 +38,10 @@ def insert_metrics(
     return new
 
 
-def supersede_metrics(connection: Connection, trial_id: int) -> None:
-    """Set aside what earlier attempts reported, because the trial starts over."""
-    connection.execute(update(metrics).where(metrics.c.trial_id == trial_id).values(superseded=True))
+def supersede_metrics(connection: Connection, trial_id: int, *, after_step: int) -> None:
+    """Set aside what earlier attempts reported after `after_step`, because the trial is taken up from there."""
+    statement = update(metrics).where(metrics.c.trial_id == trial_id, metrics.c.step > after_step)
+    connection.execute(statement.values(superseded=True))
 
 
 def metrics_of(connection: Connection, trial_id: int) -> list[MetricPoint]:

@@ -169,6 +169,18 @@ artifacts = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    _trial_key(primary_key=True),  # the newest one only
+    Column("epoch", Double, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -214,6 +214,13 @@ def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, 
     connection.execute(update(trials).where(trials.c.id == trial_id).values(search_attrs=_storable(attrs)))
 
 
+def mean_seconds(connection: Connection, study_id: str) -> float | None:
+    """Mean wall time of the trials that have ended after they had started; None if there is none."""
+    query = select(func.avg(_column("seconds", numeric=True))).where(trials.c.study_id == study_id)
+    mean = connection.execute(query).scalar_one()
+    return None if mean is None else float(mean)
+
+
 def count_unfinished(connection: Connection, study_id: str) -> int:
     query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(("waiting", "running")))
     return connection.execute(query).scalar_one()

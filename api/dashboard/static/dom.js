@@ -18,6 +18,13 @@ export function show(node, visible) {
   node.hidden = !visible;
 }
 
+// New content; where the keyboard was stays where it is, told by the `data-key` of the element.
+export function replaceContent(parent, nodes) {
+  const key = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  parent.replaceChildren(...nodes);
+  if (key) parent.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
 // A new set of options; what was chosen stays chosen if it is still there.
 export function setOptions(select, names, chosen) {
   const wanted = chosen ?? select.value;

@@ -1,6 +1,6 @@
 // The list of studies, newest first.
 
-import { badge, byId, el, show, studyPath } from "./dom.js";
+import { badge, byId, el, replaceContent, show, studyPath } from "./dom.js";
 import { score, when } from "./format.js";
 import { follow } from "./live.js";
 import { get } from "./rest.js";
@@ -27,7 +27,7 @@ function render() {
   show(byId("empty"), studies.length === 0);
   show(byId("list"), studies.length > 0);
   show(byId("filter-label"), studies.length > 0);
-  byId("rows").replaceChildren(...found.map(row));
+  replaceContent(byId("rows"), found.map(row));
   byId("summary").textContent = studies.length === 0 ? "" : summary(found.length);
 }
 
@@ -48,7 +48,7 @@ function row(study) {
   const limit = study.budget.trials;
   return el("tr", {},
     el("th", { scope: "row", "data-label": "Study" },
-      el("a", { href: studyPath(study.id) }, study.name),
+      el("a", { href: studyPath(study.id), "data-key": study.id }, study.name),
       el("span", { class: "muted block" }, `${study.task} · ${study.model} · ${study.data.train}`)),
     el("td", { "data-label": "State" }, badge(study.state)),
     el("td", { "data-label": "Progress" },

@@ -61,7 +61,10 @@ function choose(values, figure) {
 async function drawPanel(panel) {
   const name = panel.dataset.figure;
   const meta = await drawFrom(panel, figurePath(name), openTrial);
-  if (name === "curves" && meta.metrics?.length) setOptions(metric, meta.metrics, viewState("metric", study.objective.metric));
+  if (name === "curves") {
+    show(byId("metric-label"), meta.metrics?.length > 0);
+    setOptions(metric, meta.metrics ?? [], viewState("metric", study.objective.metric));
+  }
   if (name === "explore") {
     for (const axis of ["x", "y"]) {
       show(byId(`${axis}-label`), Boolean(meta[axis]));

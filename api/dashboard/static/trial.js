@@ -133,7 +133,7 @@ function showAttempts(attempts) {
 
 function showArtifacts(artifacts) {
   byId("artifacts").replaceChildren(artifacts.length === 0
-    ? el("p", { class: "muted" }, "None kept. The model folder of a trial is kept while the trial is among the best.")
+    ? el("p", { class: "muted" }, "None kept. A model is kept while its trial is the best of the study.")
     : el("ul", { class: "files" }, artifacts.map((artifact) => el("li", {},
       el("a", { href: address(`${api}/artifacts/${artifact.name.split("/").map(encodeURIComponent).join("/")}`), download: true }, artifact.name),
       el("span", { class: "muted" }, ` ${bytes(artifact.size)}`)))));

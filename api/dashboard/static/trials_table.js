@@ -1,6 +1,6 @@
 // The table of trials: sorted, filtered and paged by the service, so that it stays small whatever the study.
 
-import { badge, byId, el, show, trialPath } from "./dom.js";
+import { badge, byId, el, replaceContent, show, trialPath } from "./dom.js";
 import { duration, param, plural, score, when } from "./format.js";
 import { alertUser, get } from "./rest.js";
 import { setViewState, viewState } from "./view_state.js";
@@ -42,14 +42,15 @@ export function trialsTable(api, studyId) {
     if (text === shown) return; // nothing moves under the user's hand
     shown = text;
     const columns = columnsOf(study);
-    byId("trials-head").replaceChildren(...columns.map(heading));
-    replaceRows(page.items.map((trial) => row(trial, columns)));
+    replaceContent(byId("trials-head"), columns.map(heading));
+    replaceContent(byId("trials-rows"), page.items.map((trial) => row(trial, columns)));
   }
 
   function heading({ sort, title, number }) {
     const now = viewState("sort", "number");
     const order = now === sort ? "ascending" : now === `-${sort}` ? "descending" : "none";
-    const button = el("button", { on: { click: () => turn({ sort: order === "descending" ? sort : `-${sort}`, cursor: "" }) } }, title,
+    const other = order === "descending" ? sort : `-${sort}`;
+    const button = el("button", { "data-key": sort, on: { click: () => turn({ sort: other, cursor: "" }) } }, title,
       el("span", { class: "order", "aria-hidden": "true" }, { ascending: "▲", descending: "▼", none: "" }[order]));
     return el("th", { scope: "col", "aria-sort": order, class: number ? "num" : null }, button);
   }
@@ -79,7 +80,7 @@ export function trialsTable(api, studyId) {
   }
 
   function link(trial) {
-    return el("a", { href: trialPath(studyId, trial.number) }, String(trial.number));
+    return el("a", { href: trialPath(studyId, trial.number), "data-key": trial.number }, String(trial.number));
   }
 
   function value(trial) {
@@ -87,12 +88,4 @@ export function trialsTable(api, studyId) {
   }
 
   return { refresh };
-}
-
-// The row that has the keyboard keeps it.
-function replaceRows(rows) {
-  const body = byId("trials-rows");
-  const focused = body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  body.replaceChildren(...rows);
-  if (focused) body.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
 }

@@ -55,6 +55,7 @@ def test_an_unknown_axis_is_refused_and_named(
     admin: TestClient, trainer: Trainer, post_study: Callable[..., Json]
 ) -> None:
     post_study()
-    trainer.complete(0.5)
+    for value in (0.5, 0.6):
+        trainer.complete(value)
     assert wrong_fields(admin.get(f"{WHERE}/slice", params={"x": "speed"})) == ["x"]
     assert wrong_fields(admin.get(f"{WHERE}/slice?x=%00")) == ["x"]

@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from studies.definition import DataSpec, Job, ParamValue
+from studies.definition import Checkpoint, DataSpec, Job, ParamValue
 from studies.text_classification import DEFINITION
 from tests.studies.conftest import FILLERS, WORDS, Write
 
@@ -68,3 +68,7 @@ def make_job(tiny_model: str, tmp_path: Path, write: Write, examples: list[tuple
         return Job(**fields, params=params)  # type: ignore[arg-type]
 
     return make
+
+
+def keep_nothing(checkpoint: Checkpoint) -> None:
+    """For tests that are not about checkpoints."""

@@ -15,7 +15,7 @@ from studies.definition import DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
 from studies.labelled_texts import inspect, read
 from studies.text_classification import DEFINITION
-from tests.studies.training.conftest import MakeJob
+from tests.studies.training.conftest import MakeJob, keep_nothing
 
 
 class Recorder:
@@ -31,7 +31,7 @@ class Recorder:
 
 
 def run(job: Job, recorder: Recorder | None = None) -> Outcome:
-    return DEFINITION.train(job, recorder or Recorder())
+    return DEFINITION.train(job, recorder or Recorder(), keep_nothing)
 
 
 def plain_accuracy(job: Job) -> float:
@@ -176,7 +176,7 @@ def test_memory_that_runs_out(make_job: MakeJob, error: BaseException) -> None:
         raise error
 
     with pytest.raises(TrialFailure, match="out of memory on cpu with batch_size 8, max_length 16: none left") as caught:
-        DEFINITION.train(make_job(), report)
+        DEFINITION.train(make_job(), report, keep_nothing)
     assert caught.value.kind == "oom"
 
 
@@ -186,7 +186,7 @@ def test_memory_that_runs_out_on_a_cpu(make_job: MakeJob) -> None:
         return Verdict()
 
     with pytest.raises(TrialFailure, match="out of memory on cpu") as caught:
-        DEFINITION.train(make_job(), report)
+        DEFINITION.train(make_job(), report, keep_nothing)
     assert caught.value.kind == "oom"
 
 
@@ -195,7 +195,7 @@ def test_other_errors_keep_their_name(make_job: MakeJob) -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        DEFINITION.train(make_job(), report)
+        DEFINITION.train(make_job(), report, keep_nothing)
 
 
 def test_the_real_model_on_real_questions(make_job: MakeJob) -> None:

@@ -9,7 +9,7 @@ from studies.text_classification import DEFINITION
 from studies.training.data import encode
 from studies.training.models import load_classifier
 from studies.training.predict import compute_logits, predict
-from tests.studies.training.conftest import MakeJob
+from tests.studies.training.conftest import MakeJob, keep_nothing
 
 TEXTS = ["the very red a is", "dog", "it is of three", "cat and cat and cat and cat"]
 
@@ -20,7 +20,7 @@ def go_on(metrics: object) -> Verdict:
 
 def test_a_trained_model_tells_label_and_probability(make_job: MakeJob) -> None:
     job = make_job(epochs=6)
-    DEFINITION.train(job, go_on)
+    DEFINITION.train(job, go_on, keep_nothing)
     answers = predict(job.folder / "model", TEXTS, batch_size=2)
     assert [label for label, _ in answers] == ["colour", "animal", "number", "animal"]
     assert all(1 / 3 <= probability <= 1 for _, probability in answers)
@@ -40,5 +40,5 @@ def test_padding_does_not_change_the_logits(tiny_model: str) -> None:
 
 def test_no_texts_no_answers(make_job: MakeJob) -> None:
     job = make_job(epochs=1)
-    DEFINITION.train(job, go_on)
+    DEFINITION.train(job, go_on, keep_nothing)
     assert predict(job.folder / "model", []) == []

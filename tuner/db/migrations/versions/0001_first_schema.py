@@ -171,9 +171,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_metrics_trial_id_trials"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("trial_id", "attempt", "split", "name", "step", name=op.f("pk_metrics")),
     )
+    op.create_table(
+        "checkpoints",
+        sa.Column("trial_id", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Double(), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_checkpoints_trial_id_trials"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("trial_id", name=op.f("pk_checkpoints")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("checkpoints")
     op.drop_table("metrics")
     op.drop_table("logs")
     with op.batch_alter_table("leases", schema=None) as batch_op:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
+from studies.errors import TrialFailure
+from studies.text_classification import DEFINITION
+from tests.studies.training.conftest import MakeJob
+
+
+class Observer:
+    """Notes reports and checkpoints; tells the trial to stop at an epoch if asked to."""
+
+    def __init__(self, stop_at: int | None = None, reason: str = "preempted") -> None:
+        self.reports: list[list[Metric]] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.stop_at, self.reason = stop_at, reason
+
+    def report(self, metrics: Sequence[Metric]) -> Verdict:
+        self.reports.append(list(metrics))
+        return Verdict(stop=True, reason=self.reason) if metrics[0].epoch == self.stop_at else Verdict()
+
+    def train(self, job: Job) -> Outcome:
+        return DEFINITION.train(job, self.report, self.checkpoints.append)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"frozen_layers": 2},
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1},
+        {"optimizer": "adam", "schedule": "cosine", "warmup_ratio": 0.3, "weight_decay": 0.1},
+        # So large a step that the best epoch is not the last one before the interruption.
+        {"learning_rate": 0.2, "schedule": "constant", "job_metric": "loss", "job_direction": "minimize"},
+    ],
+    ids=lambda params: "-".join(f"{value}" for value in params.values()) or "default",
+)
+@pytest.mark.parametrize("stopped_at", [1, 2, 3])
+def test_a_resumed_trial_ends_bit_for_bit_as_one_never_interrupted(
+    make_job: MakeJob, tmp_path: Path, params: dict[str, object], stopped_at: int
+) -> None:
+    job = make_job(epochs=4, **params)
+    whole = Observer()
+    expected = whole.train(replace(job, folder=_new(tmp_path / "whole")))
+
+    first = Observer(stop_at=stopped_at)
+    assert first.train(replace(job, folder=_new(tmp_path / "first"))).stopped == "preempted"
+    second = Observer()
+    resumed = second.train(replace(job, folder=_new(tmp_path / "second"), resume=first.checkpoints[-1].file))
+
+    assert first.reports + second.reports == whole.reports
+    assert (resumed.values, resumed.epoch) == (expected.values, expected.epoch)
+    ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("second", "whole"))
+    assert ours.keys() == theirs.keys()
+    assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_a_checkpoint_is_kept_after_every_epoch_but_the_last(make_job: MakeJob) -> None:
+    observer = Observer()
+    observer.train(make_job(epochs=3))
+    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [1.0, 2.0]
+    assert [checkpoint.step for checkpoint in observer.checkpoints] == [report[0].step for report in observer.reports[:2]]
+
+
+@pytest.mark.parametrize("reason", ["pruned", "stopped", "lost"])
+def test_a_trial_that_will_not_go_on_leaves_no_checkpoint(make_job: MakeJob, reason: str) -> None:
+    observer = Observer(stop_at=1, reason=reason)
+    assert observer.train(make_job(epochs=3)).stopped == reason
+    assert observer.checkpoints == []
+
+
+def test_frozen_parameters_take_no_place_in_a_checkpoint(make_job: MakeJob, tmp_path: Path) -> None:
+    sizes = {}
+    for layers in (0, 3):
+        observer = Observer(stop_at=1)
+        observer.train(make_job(frozen_layers=layers, job_folder=_new(tmp_path / str(layers))))
+        sizes[layers] = observer.checkpoints[0].file.stat().st_size
+    assert sizes[3] < sizes[0] / 3
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten", "of another depth"])
+def test_a_damaged_checkpoint_is_a_failure_of_data(make_job: MakeJob, tmp_path: Path, damage: str) -> None:
+    observer = Observer(stop_at=1)
+    observer.train(make_job(frozen_layers=2 if damage == "of another depth" else 0))
+    file = observer.checkpoints[0].file
+    if damage == "cut off":
+        file.write_bytes(file.read_bytes()[:-100])
+    if damage == "overwritten":
+        file.write_bytes(b"PK\x03\x04 not a safetensors file")
+    with pytest.raises(TrialFailure, match="checkpoint-1.safetensors can't be used") as failure:
+        Observer().train(make_job(job_resume=file))
+    assert failure.value.kind == "data"
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

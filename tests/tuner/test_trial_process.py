@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studies.definition import DataSpec, Job, Metric, Outcome, Verdict
+from studies.errors import TrialFailure
+from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
+
+pytestmark = pytest.mark.walk
+
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+# A worker that dies while its trial waits for a verdict.
+DYING_WORKER = """
+import os, signal, sys
+from pathlib import Path
+from studies.definition import DataSpec, Job
+from tuner.trial_process import TrialProcess
+
+if __name__ == "__main__":
+    job = Job(task="text-classification", model="builtin:minilm", data=DataSpec(train=sys.argv[1]), metric="accuracy",
+              direction="maximize", params={"frozen_layers": 6, "epochs": 50, "max_length": 8}, data_seed=0, seed=0,
+              fingerprint=None, device="cpu", threads=1, folder=Path(sys.argv[2]))
+    process = TrialProcess(job, {"HF_HUB_OFFLINE": "1"})
+    assert process.receive(120) is not None
+    print(process._process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    file = tmp_path / "texts.csv"
+    with file.open("w", newline="") as handle:
+        rows = [(f"{word} number {index}", word) for index in range(20) for word in ("cat", "dog")]
+        csv.writer(handle).writerows([("text", "label"), *rows])
+    return file
+
+
+@pytest.fixture
+def job(texts: Path, tmp_path: Path) -> Job:
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    return Job(
+        task="text-classification",
+        model="builtin:minilm",
+        data=DataSpec(train=str(texts), validation=0.25),
+        metric="accuracy",
+        direction="maximize",
+        params={"frozen_layers": 6, "batch_size": 16, "epochs": 2, "max_length": 8, "learning_rate": 1e-3},
+        data_seed=0,
+        seed=0,
+        fingerprint=None,
+        device="cpu",
+        threads=1,
+        folder=folder,
+    )
+
+
+@pytest.fixture
+def process(job: Job) -> Iterator[TrialProcess]:
+    running = TrialProcess(job, ENVIRONMENT)
+    yield running
+    running.end()
+    running.end()
+
+
+def following(process: TrialProcess) -> Message:
+    """The next message that is no checkpoint."""
+    message = process.receive(120)
+    assert message is not None
+    return following(process) if isinstance(message, Checkpoint) else message
+
+
+def pid_of(process: TrialProcess) -> int:
+    pid = process._process.pid
+    assert pid is not None
+    return pid
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def gone(pid: int, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_trial_reports_and_ends_with_an_outcome(process: TrialProcess, job: Job) -> None:
+    reports: list[Any] = []
+    while not isinstance(message := following(process), Outcome):
+        reports.append(message)
+        process.reply(Verdict())
+    assert message.stopped is None and set(message.values) >= {"accuracy", "loss"}
+    assert all(isinstance(metric, Metric) for report in reports for metric in report)
+    assert (job.folder / "model" / "model.safetensors").is_file()
+    pid = pid_of(process)
+    process.end(10)
+    assert not alive(pid)
+
+
+def test_a_trial_heeds_its_verdict(process: TrialProcess) -> None:
+    following(process)
+    process.reply(Verdict(stop=True, reason="pruned"))
+    outcome = following(process)
+    assert isinstance(outcome, Outcome) and outcome.stopped == "pruned"
+
+
+def test_silence_is_no_message(process: TrialProcess) -> None:
+    following(process)
+    assert process.receive(0.05) is None, "it waits for its verdict"
+
+
+def test_a_failure_of_the_trial_arrives_with_its_kind(job: Job, texts: Path) -> None:
+    texts.unlink()
+    process = TrialProcess(job, ENVIRONMENT)
+    failure = following(process)
+    process.end()
+    assert isinstance(failure, TrialFailure)
+    assert failure.kind == "data" and "texts.csv" in failure.message
+
+
+@pytest.mark.parametrize(("sent", "kind"), [(signal.SIGKILL, "lost"), (signal.SIGSEGV, "code")])
+def test_a_process_that_is_killed_is_a_failure(process: TrialProcess, sent: signal.Signals, kind: str) -> None:
+    following(process)
+    os.kill(pid_of(process), sent)
+    failure = following(process)
+    assert isinstance(failure, TrialFailure)
+    assert failure.kind == kind and sent.name in failure.message
+    process.reply(Verdict())
+
+
+def test_ctrl_c_does_not_reach_a_trial(process: TrialProcess) -> None:
+    following(process)
+    os.kill(pid_of(process), signal.SIGINT)
+    process.reply(Verdict())
+    assert not isinstance(following(process), TrialFailure)
+
+
+def test_a_trial_that_is_ended_is_gone(process: TrialProcess) -> None:
+    following(process)
+    pid = pid_of(process)
+    process.end()
+    assert not alive(pid)
+
+
+def test_a_trial_dies_with_its_worker(texts: Path, tmp_path: Path) -> None:
+    script, folder = tmp_path / "worker.py", tmp_path / "orphan"
+    script.write_text(DYING_WORKER)
+    folder.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script), str(texts), str(folder)], env=environment, stdout=subprocess.PIPE, text=True, timeout=200
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert gone(int(done.stdout))
+
+
+def test_warming_up_and_looking_for_gpus_leaves_no_process_behind() -> None:
+    warm_up()
+    assert all({"name", "memory"} == set(gpu) for gpu in detect_gpus())

@@ -1,0 +1,36 @@
+"""Rows of `checkpoints`: the newest point from which each unfinished trial can be taken up again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from sqlalchemy import delete, insert, select
+
+from tuner.db.engine import Connection
+from tuner.db.tables import checkpoints, trials
+from tuner.records import StoredCheckpoint
+
+
+def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str | None:
+    """Store in place of the one before; returns the path of the file that was replaced."""
+    replaced = delete(checkpoints).where(checkpoints.c.trial_id == checkpoint.trial_id).returning(checkpoints.c.path)
+    path = connection.execute(replaced).scalar_one_or_none()
+    connection.execute(insert(checkpoints).values(asdict(checkpoint)))
+    return path
+
+
+def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | None:
+    row = connection.execute(select(checkpoints).where(checkpoints.c.trial_id == trial_id)).mappings().first()
+    return None if row is None else StoredCheckpoint(**row)
+
+
+def remove_checkpoints(connection: Connection, study_id: str) -> list[str]:
+    """Forget those of finished trials; returns the paths of their files."""
+    finished = select(trials.c.id).where(trials.c.study_id == study_id, trials.c.finished_at.is_not(None))
+    removed = connection.execute(delete(checkpoints).where(checkpoints.c.trial_id.in_(finished)).returning(checkpoints.c.path))
+    return list(removed.scalars())
+
+
+def checkpoint_paths(connection: Connection, study_id: str) -> list[str]:
+    query = select(checkpoints.c.path).join(trials, trials.c.id == checkpoints.c.trial_id)
+    return list(connection.execute(query.where(trials.c.study_id == study_id)).scalars())
