@@ -101,6 +101,7 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 def _invalid(request: Request, errors: Sequence[FieldError]) -> Response:
+    errors = [FieldError(error.field or "body", error.message) for error in errors]
     detail = "; ".join(str(error) for error in errors)
     return problem(422, detail, path=request.url.path, kind="invalid-input", errors=errors)
 
@@ -117,4 +118,6 @@ def _field_errors(detail: Mapping[str, Any]) -> list[FieldError]:
         message = "is missing"
     if detail["type"] == "string_unicode":
         message = "must not contain U+0000 or lone surrogates"
+    if detail["type"] in ("model_attributes_type", "model_type", "dict_type"):
+        message = "must be an object"
     return [FieldError(".".join(path), message)]

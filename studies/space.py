@@ -191,7 +191,7 @@ def _parse_range(where: str, body: Mapping[str, Any], blocks: int | None, when: 
     if log and low <= 0:
         raise InvalidInput.at(f"{where}.min", f"must be above 0 on a log scale, not {low}; for example 1e-6")
     step = number(body["step"]) if body.get("step") is not None else None
-    if body.get("step") is not None and (step is None or not math.isfinite(step) or step <= 0):
+    if body.get("step") is not None and (step is None or not _finite(step) or step <= 0):
         raise InvalidInput.at(f"{where}.step", "must be a number above 0")
     if log and step is not None:
         raise InvalidInput.at(f"{where}.step", "can't be combined with `log: true`; leave one of them out")
@@ -210,21 +210,26 @@ def _range_end(where: str, raw: object, blocks: int | None) -> int | float:
             )
         return blocks
     value = number(raw)
-    if value is None or not math.isfinite(value):
+    if value is None or not _finite(value):
         raise InvalidInput.at(where, f"must be a finite number, not {raw!r}")
     return value
 
 
+def _finite(value: int | float) -> bool:
+    """Whole numbers count up to 2⁵³: beyond, neither JSON readers nor floats keep them exactly."""
+    return abs(value) <= 2**53 if isinstance(value, int) else math.isfinite(value)
+
+
 def _scalar(where: str, raw: object) -> ParamValue:
-    if raw is None or isinstance(raw, bool | int):
+    if raw is None or isinstance(raw, bool):
         return raw
-    if isinstance(raw, float):
-        if not math.isfinite(raw):
+    if isinstance(raw, int | float):
+        if not _finite(raw):
             raise InvalidInput.at(where, f"must be a finite number, not {raw!r}")
         return raw
     if isinstance(raw, str):
         as_number = number(raw)
-        return as_number if as_number is not None and math.isfinite(as_number) else raw
+        return as_number if as_number is not None and _finite(as_number) else raw
     raise InvalidInput.at(where, "must be text, a number, true, false or null")
 
 

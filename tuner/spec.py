@@ -60,7 +60,7 @@ class Data(_Section):
     validation: Name | Real = 0.1
     test: Name | Real | None = None
     columns: dict[Name, Name] = {}
-    limit: Whole | None = Field(default=None, ge=1)
+    limit: Whole | None = Field(default=None, ge=1, le=10**12)
 
     @field_validator("validation", "test", mode="before")
     @classmethod
@@ -100,16 +100,16 @@ class MedianPruner(_Section):
     """Stops a trial whose best value so far is worse than the median of finished trials at the same epoch."""
 
     name: Literal["median"]
-    min_epochs: Whole = Field(default=1, ge=1)  # never stops before
-    startup_trials: Whole = Field(default=5, ge=0)  # stops nothing until so many have completed
+    min_epochs: Whole = Field(default=1, ge=1, le=1_000_000)  # never stops before
+    startup_trials: Whole = Field(default=5, ge=0, le=10_000)  # stops nothing until so many have completed
 
 
 class AshaPruner(_Section):
     """Asynchronous successive halving (Li et al. 2020): of those that reach a rung, the best 1/reduction_factor go on."""
 
     name: Literal["asha"] = "asha"
-    min_epochs: Whole = Field(default=1, ge=1)  # the first rung
-    reduction_factor: Whole = Field(default=3, ge=2)
+    min_epochs: Whole = Field(default=1, ge=1, le=1_000_000)  # the first rung
+    reduction_factor: Whole = Field(default=3, ge=2, le=1_000)
 
 
 class Budget(_Section):
@@ -119,7 +119,7 @@ class Budget(_Section):
     hours: Real | None = Field(default=None, gt=0)
     gpu_hours: Real | None = Field(default=None, gt=0)
     target: Real | None = None  # ends when the best trial reaches it
-    no_gain_in: Whole | None = Field(default=None, ge=1)  # ends when so many finished trials in a row brought no better one
+    no_gain_in: Whole | None = Field(default=None, ge=1, le=1_000_000)  # ends when so many trials in a row brought no better one
 
     @model_validator(mode="after")
     def _some_end(self) -> Budget:

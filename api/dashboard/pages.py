@@ -13,6 +13,7 @@ from api.dashboard.static_files import own_version, plotly_version, static_files
 from api.deps import ServiceDep, get_study, get_trial, public, requires
 from tuner.errors import NotFound
 from tuner.records import TRIAL_STATES
+from tuner.spec import Text
 
 _templates = Jinja2Templates(directory=pathlib.Path(__file__).parent / "templates")
 _ONE_YEAR = 365 * 24 * 3600
@@ -28,7 +29,7 @@ def studies_page(request: Request) -> HTMLResponse:
 
 
 @router.get("/studies/{study_id}", dependencies=[requires("viewer")])
-def study_page(request: Request, study_id: str, service: ServiceDep) -> HTMLResponse:
+def study_page(request: Request, study_id: Text, service: ServiceDep) -> HTMLResponse:
     try:
         study = get_study(study_id, service)
     except NotFound as error:
@@ -37,7 +38,7 @@ def study_page(request: Request, study_id: str, service: ServiceDep) -> HTMLResp
 
 
 @router.get("/studies/{study_id}/trials/{number}", dependencies=[requires("viewer")])
-def trial_page(request: Request, study_id: str, number: TrialNumber, service: ServiceDep) -> HTMLResponse:
+def trial_page(request: Request, study_id: Text, number: TrialNumber, service: ServiceDep) -> HTMLResponse:
     try:
         study = get_study(study_id, service)
         trial = get_trial(number, study, service)

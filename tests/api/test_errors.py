@@ -127,6 +127,14 @@ def test_a_wrong_query_is_refused_and_named(admin: TestClient, query: str) -> No
     assert wrong_fields(admin.get(f"/api/v1/studies?{query}")) == [query.partition("=")[0]]
 
 
+@pytest.mark.parametrize("path", ["studies", "workers", "leases", "tokens"])
+@pytest.mark.parametrize("body", ["null", "[]", '"x"', "1"])
+def test_a_body_is_an_object(admin: TestClient, path: str, body: str) -> None:
+    answer = admin.post(f"/api/v1/{path}", content=body, headers=JSON)
+    assert wrong_fields(answer) == ["body"]
+    assert "object" in answer.json()["detail"] or body == "null"
+
+
 def test_a_path_that_cannot_be_stored_is_refused(admin: TestClient) -> None:
     assert wrong_fields(admin.get("/api/v1/studies/%00")) == ["study_id"]
     assert admin.delete("/api/v1/tokens/%00").status_code == 422

@@ -33,12 +33,13 @@ class _Slot:
 
 
 class Player:
-    """Plays the workers of one study, from half an hour ago until now."""
+    """Plays the workers of one study, from some minutes ago until now."""
 
     def __init__(self, service: Service, study: Study, begin: datetime) -> None:
         self.service = service
         self.study = study
         self.rng = random.Random(5)
+        self.ended = 0
         self.slots = [_Slot(self._worker(pid, begin), begin) for pid in (4101, 4102)]
 
     def _worker(self, pid: int, now: datetime) -> str:
@@ -47,16 +48,19 @@ class Player:
         return self.service.manager.register(host="node-a", pid=pid, gpus=gpus, versions=versions, now=now).id
 
     def play(self, trials: int) -> None:
-        """Until so many have ended; then each worker is in the middle of another."""
-        ended = 0
-        while ended < trials:
+        """Until so many have ended; then each worker is in the first epochs of another."""
+        while self.ended < trials:
             slot = min(self.slots, key=lambda slot: slot.free_at)
             lease = slot.lease or self._lease(slot)
             slot.free_at += timedelta(seconds=self.rng.uniform(8, 14))
-            ended += self._epoch(slot, lease)
+            self.ended += self._epoch(slot, lease)
         for slot in self.slots:
-            if slot.lease is None:
-                self._lease(slot)
+            while self._told_to_stop(slot.lease or self._lease(slot), slot.epoch + 1):
+                slot.lease = None
+                self.ended += 1
+
+    def _told_to_stop(self, lease: Lease, epoch: int) -> bool:
+        return self.service.manager.report(lease.id, scores(lease.params, epoch, self.rng), now=utc_now()).stop
 
     def _lease(self, slot: _Slot) -> Lease:
         slot.lease, slot.epoch = self.service.manager.lease(slot.worker_id, now=slot.free_at), 0
@@ -109,7 +113,7 @@ def scores(params: Mapping[str, Any], epoch: int, rng: random.Random) -> list[Me
 
 def busy_study(service: Service, *, trials: int = 38, **changes: Any) -> Player:
     """A study in the middle of its life: trials in every state, two of them running now and one waiting."""
-    begin = utc_now() - timedelta(minutes=25)
+    begin = utc_now() - timedelta(minutes=11.5)  # about as long as 38 trials take
     budget = {"budget": {"trials": 60}, "tags": {"team": "reading"}, "notes": "Which layers may stay frozen?"}
     player = Player(service, start_study(service, begin, **(budget | changes)), begin)
     player.play(trials)

@@ -85,6 +85,15 @@ def test_trials_that_wait_again_respect_the_parallelism_too(service: Service, cl
     assert bench.service.manager.lease(bench.worker_id, now=clock()) is None
 
 
+def test_an_enqueued_trial_waits_for_a_free_place(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, parallelism=1)
+    running = bench.lease()
+    service.lifecycle.enqueue(bench.study_id, {}, actor=Actor(), now=clock())
+    assert service.manager.lease(bench.worker_id, now=clock()) is None
+    bench.finish(running, 0.5)
+    assert bench.lease().trial == 1
+
+
 def test_a_lease_says_all_that_a_worker_needs(bench: Bench) -> None:
     lease = bench.lease()
     assert (lease.study_id, lease.trial, lease.attempt, lease.expires_in) == (bench.study_id, 0, 1, LEASE_SECONDS)
@@ -156,13 +165,13 @@ def test_a_late_call_is_refused_and_changes_nothing(bench: Bench, call: str) -> 
     assert all_rows(bench.service) == before
 
 
-@pytest.mark.parametrize("call", LATE_CALLS)
-def test_a_call_under_a_lease_whose_study_is_gone_is_refused(bench: Bench, call: str) -> None:
+def test_a_call_under_a_lease_whose_study_is_gone_is_refused(bench: Bench) -> None:
     lease = bench.lease()
     bench.service.lifecycle.pause(bench.study_id, actor=Actor(), now=bench.clock())
     bench.service.lifecycle.delete(bench.study_id, actor=Actor(), now=bench.clock())
-    with pytest.raises(StaleLease):
-        LATE_CALLS[call](bench.service, lease.id, bench.clock())
+    for call in LATE_CALLS.values():
+        with pytest.raises(StaleLease):
+            call(bench.service, lease.id, bench.clock())
     assert bench.service.manager.expire(now=bench.clock.forward(1000)) == 0
 
 
@@ -313,6 +322,16 @@ def test_the_untuned_default_is_never_pruned(service: Service, clock: Clock) -> 
     bench.finish(other, 0.9)
     assert bench.report(default, 2, 0.0) == Verdict()
     assert bench.trial(0).origin == "default"
+
+
+def test_a_trial_tried_again_is_judged_by_what_it_reports_now(pruning: Bench) -> None:
+    lost = pruning.lease()
+    for epoch in (1, 2, 3):
+        pruning.report(lost, epoch, 0.95)
+    pruning.service.manager.expire(now=pruning.clock.forward(LEASE_SECONDS + 1))
+    again = pruning.lease()
+    assert again.trial == lost.trial
+    assert pruning.report(again, 1, 0.1).reason == "pruned"
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e308, 5e-324])

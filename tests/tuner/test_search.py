@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,12 @@ from tuner.records import Study
 from tuner.search import Search, draw_seed, importances, nearest_on_grid, on_grid, resource
 from tuner.service import Service
 from tuner.spec import parse
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """What is tried here is the search, not the database."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'tuner.db')}"
 
 
 def fresh_study(bench: Bench, **changes: Any) -> Study:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from studies.definition import DataSpec, Job, Metric, Outcome, Verdict
+from studies.definition import Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
 from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
 

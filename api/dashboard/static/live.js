@@ -5,12 +5,19 @@ import { address, alertUser } from "./rest.js";
 
 const EVENTS = ["study", "trial", "metric", "worker", "reset"];
 const LEAST_PAUSE = 1000; // milliseconds between two refreshes
-const SHARE = 4; // a refresh that took long waits this many times as long
+const SHARE = 2; // a refresh that took long waits this many times as long
 
 // Calls `refresh` now, and again whenever the service tells of a change that `concerns` the page.
 export function follow(path, refresh, concerns = () => true) {
   let wanted = false;
   let busy = false;
+  let failed = false;
+
+  // Takes back only what a refresh has said: a refused action stays to be read.
+  function recovered() {
+    if (failed) alertUser(null);
+    failed = false;
+  }
 
   async function run() {
     wanted = true;
@@ -19,7 +26,10 @@ export function follow(path, refresh, concerns = () => true) {
     while (wanted && !document.hidden) {
       wanted = false;
       const started = performance.now();
-      await refresh().then(() => alertUser(null), alertUser);
+      await refresh().then(recovered, (error) => {
+        failed = true;
+        alertUser(error);
+      });
       const took = performance.now() - started;
       await new Promise((resolve) => setTimeout(resolve, Math.max(LEAST_PAUSE, SHARE * took)));
     }
@@ -42,7 +52,6 @@ export function follow(path, refresh, concerns = () => true) {
     if (!document.hidden && wanted) run();
   });
   run();
-  return run;
 }
 
 function dot(state, text) {

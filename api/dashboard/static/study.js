@@ -21,7 +21,7 @@ const table = trialsTable(api, studyId);
 
 let study = null;
 kind.value = viewState("kind", "slice");
-wireControls(() => study, api, () => refresh());
+wireControls(() => study, api, refresh);
 metric.addEventListener("change", () => choose({ metric: metric.value }, "curves"));
 kind.addEventListener("change", () => choose({ kind: kind.value }, "explore"));
 for (const axis of ["x", "y"]) byId(axis).addEventListener("change", (event) => choose({ [axis]: event.target.value }, "explore"));
@@ -36,11 +36,13 @@ const observer = new IntersectionObserver((entries) => {
 }, { rootMargin: "200px" });
 for (const panel of panels) observer.observe(panel);
 
-const refresh = follow(`${api}/events`, async () => {
+follow(`${api}/events`, refresh);
+
+async function refresh() {
   study = await get(api);
   showStudy();
   await Promise.all([table.refresh(study), ...[...inView].map(drawPanel)]);
-});
+}
 
 function showStudy() {
   byId("state").replaceChildren(badge(study.state));

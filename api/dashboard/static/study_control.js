@@ -35,6 +35,7 @@ function running({ running: count }) {
 export function wireControls(current, api, refresh) {
   for (const [name, describe] of Object.entries(ACTIONS)) {
     byId(name).addEventListener("click", async () => {
+      alertUser(null);
       if (!(await confirmed(describe(current())))) return;
       try {
         await post(address(`${api}/${name}`));

@@ -93,6 +93,17 @@ def test_a_number_is_granted_only_while_all_conditions_hold(bench: Bench) -> Non
     assert claim(lambda connection: study_rows.claim_enqueued_number(connection, bench.study_id)) == 2
 
 
+def test_no_number_beyond_the_budget_is_granted(service: Service, clock: Clock) -> None:
+    study = plain_study(service, clock(), budget={"trials": 3})
+
+    def claim_all(connection: Connection) -> list[int | None]:
+        claims = (study_rows.claim_number, study_rows.claim_enqueued_number) * 2
+        return [claim(connection, study.id) for claim in claims]
+
+    # Trial 0 exists already.
+    assert service.ledger.database.write(claim_all) == [1, 2, None, None]
+
+
 def test_a_spec_is_replaced_only_at_the_version_it_was_read(bench: Bench) -> None:
     study = bench.study()
 

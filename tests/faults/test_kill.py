@@ -1,0 +1,88 @@
+"""Processes die without a word; nothing is lost or counted twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.walk.conftest import Spawn, connect, quick_study, wait_until
+from tuner.client import Client
+from tuner.errors import Unreachable
+
+pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
+
+
+def one_long_trial(name: str) -> dict[str, Any]:
+    """A study whose only trial, the default, runs for four epochs."""
+    parameters = {
+        "learning_rate": {"min": 1e-5, "max": 1e-3, "log": True},
+        "epochs": {"value": 4},
+        "frozen_layers": {"value": 5},
+    }
+    return quick_study(name=name, parameters=parameters, budget={"trials": 1})
+
+
+def ended(client: Client, study: str) -> dict[str, Any]:
+    found: dict[str, Any] = wait_until(
+        lambda: found if (found := client.get(f"/studies/{study}"))["state"] != "running" else None, seconds=200
+    )
+    return found
+
+
+def metrics(client: Client, study: str) -> list[Any]:
+    return [
+        (point["split"], point["name"], point["step"], point["epoch"], point["value"])
+        for point in client.get(f"/studies/{study}/trials/0/metrics", limit=1000)["items"]
+    ]
+
+
+def test_a_killed_worker_costs_no_result_and_changes_no_number(spawn: Spawn, home: Path) -> None:
+    """I7: taken up again from its checkpoint, a trial ends bit for bit as one that was never interrupted."""
+    spawn("serve", "--port", "0", TUNER_LEASE_SECONDS="4")
+    with connect(home) as client:
+        first = spawn("worker", "--slots", "1", "--gpus", "0")
+        client.post("/studies", one_long_trial("undisturbed"))
+        assert ended(client, "undisturbed")["state"] == "completed"
+
+        client.post("/studies", one_long_trial("disturbed"))
+        wait_until(lambda: (client.get("/studies/disturbed/trials/0")["epoch"] or 0) >= 2)
+        os.kill(first.pid, signal.SIGKILL)
+        spawn("worker", "--slots", "1", "--gpus", "0")
+        assert ended(client, "disturbed")["state"] == "completed"
+
+        trial = client.get("/studies/disturbed/trials/0")
+        assert [attempt["outcome"] for attempt in trial["attempts"]] == ["lost", "completed"]
+        assert trial["retries"] == 1
+        assert metrics(client, "disturbed") == metrics(client, "undisturbed")
+        assert trial["value"] == client.get("/studies/undisturbed/trials/0")["value"]
+
+
+def test_a_killed_service_is_back_and_its_worker_goes_on(spawn: Spawn, home: Path) -> None:
+    port = "18733"
+    service = spawn("serve", "--port", port)
+    with connect(home) as client:
+        spawn("worker", "--slots", "1", "--gpus", "0")
+        client.post("/studies", one_long_trial("ridden-through"))
+        wait_until(lambda: (client.get("/studies/ridden-through/trials/0")["epoch"] or 0) >= 1)
+        before = metrics(client, "ridden-through")
+        os.kill(service.pid, signal.SIGKILL)
+        service.wait()
+        spawn("serve", "--port", port)
+        wait_until(lambda: answers(client))
+        assert metrics(client, "ridden-through")[: len(before)] == before
+        assert ended(client, "ridden-through")["state"] == "completed"
+        trial = client.get("/studies/ridden-through/trials/0")
+        assert [attempt["outcome"] for attempt in trial["attempts"]] == ["completed"], "the outage cost the trial its lease"
+        assert {point[3] for point in metrics(client, "ridden-through")} == {1.0, 2.0, 3.0, 4.0}
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.get("/studies", limit=1)
+    except Unreachable:
+        return False
+    return True

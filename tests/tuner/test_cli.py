@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Live, serving
+from tests.simulation import study_body
+from tuner.cli import main
+from tuner.settings import Settings
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `tuner …` here; gives its exit status and what it printed."""
+
+    def run_command(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tuner", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
+
+    return run_command
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with serving(Settings(home=tmp_path / "home", check_data=False)) as server:
+        yield server
+
+
+def test_a_wrong_flag_is_misuse(run: Run) -> None:
+    status, printed = run("studies", "list", "--nonsense")
+    assert status == 2 and "--nonsense" in printed
+
+
+def test_a_wrong_study_is_misuse_and_every_wrong_field_is_told(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("task: text-classification\nmodel: builtin:minilm\nparallelism: 0\nparameters: auto\n")
+    status, printed = run("run", str(file))
+    assert status == 2
+    assert "error data: is missing" in printed and "error parallelism: " in printed
+
+
+def test_what_a_service_refuses_is_misuse_only_where_fields_are_wrong(run: Run, live: Live, tmp_path: Path) -> None:
+    file = tmp_path / "study.json"
+    file.write_text('{"task": "magic"}')
+    status, printed = run("studies", "start", str(file))
+    assert status == 2 and "error model: is missing" in printed
+    status, printed = run("studies", "show", "[/nothing]")
+    assert status == 1 and "[/nothing]" in printed
+
+
+def test_without_a_service_it_says_how_to_start_one(run: Run) -> None:
+    status, printed = run("studies", "list")
+    assert status == 1 and "start one with `tuner serve`" in printed
+
+
+def test_control_over_rest(run: Run, live: Live, tmp_path: Path) -> None:
+    file = tmp_path / "study.json"
+    file.write_text(json.dumps(study_body()))
+    assert run("studies", "start", str(file))[0] == 0
+    for action, past in (("pause", "paused"), ("resume", "resumed"), ("stop", "stopped")):
+        status, printed = run("studies", action, "simulated")
+        assert status == 0 and f"{past} simulated" in printed
+    assert '"state": "stopped"' in run("studies", "list", "--json")[1]
+    assert "simulated" in run("studies", "show", "simulated")[1]
+    assert run("studies", "export", "simulated", str(tmp_path / "trials.csv"))[0] == 0
+    assert (tmp_path / "trials.csv").read_text().count("\n") == 2
+    assert run("studies", "delete", "simulated")[0] == 0
+    assert "No studies yet" in run("studies", "list")[1]
+
+
+def test_tokens_are_made_listed_and_revoked(run: Run, live: Live) -> None:
+    status, printed = run("tokens", "create", "worker", "--name", "n1")
+    assert status == 0 and printed.startswith("tuner_worker_")
+    assert "n1" in run("tokens", "list")[1]
+    assert run("tokens", "revoke", printed.split("_")[2])[0] == 0
+    assert run("tokens", "revoke", printed.split("_")[2])[0] == 1
+
+
+def test_the_schema_can_be_brought_up_to_date(run: Run, tmp_path: Path) -> None:
+    status, printed = run("db", "upgrade", "--database", f"sqlite:///{tmp_path / 'new.db'}")
+    assert (status, printed.strip()) == (0, "the schema is up to date")
+    assert (tmp_path / "new.db").stat().st_size > 0
