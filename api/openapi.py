@@ -44,7 +44,7 @@ def _refusals(path: str, verb: str, operation: dict[str, Any]) -> list[int]:
         statuses += [401, 403]
     if path == "/login":
         statuses += [401, 429]
-    if "{" in path:
+    if "{" in path or path.endswith("/leases"):  # a lease is asked for by a worker that has to be known
         statuses += [404]
     if "parameters" in operation or "requestBody" in operation:
         statuses += [422]

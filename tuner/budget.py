@@ -19,7 +19,7 @@ def exhausted(connection: Connection, study: Study, now: datetime) -> str | None
 def all_started(study: Study) -> str | None:
     """Set once the last trial exists; those that wait for another attempt still run."""
     trials = study.spec.budget.trials
-    return f"all {trials} trials were started" if trials is not None and study.n_created >= trials else None
+    return f"the budget of {trials} trials is used up" if trials is not None and study.n_created >= trials else None
 
 
 def limit_reached(connection: Connection, study: Study, now: datetime) -> str | None:

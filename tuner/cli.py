@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from studies.errors import InvalidInput
@@ -36,6 +37,10 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
+    except ValidationError as error:
+        # Settings are read first thing in every command, and are all that is validated outside of a study.
+        _print_fields(errors, [(f"TUNER_{'_'.join(map(str, e['loc'])).upper()}", e["msg"]) for e in error.errors()])
+        sys.exit(2)
     except InvalidInput as error:
         _print_fields(errors, [(entry.field, entry.message) for entry in error.errors])
         sys.exit(2)

@@ -23,6 +23,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -58,6 +59,11 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at `path` below /api/v1. Raises Refused or Unreachable."""
         return self.call("GET", path, query=query)
+
+    def study(self, id_or_name: str) -> dict[str, Any]:
+        """One study; of several with the name, the newest."""
+        found: dict[str, Any] = self.get(f"/studies/{quote(id_or_name, safe='')}")
+        return found
 
     def post(self, path: str, body: object = None, **query: Any) -> Any:
         return self.call("POST", path, body=body if body is not None else {}, query=query)
@@ -136,7 +142,7 @@ class Client:
 
         One that the loop body does not finish, because it raises or leaves the loop, is given back.
         """
-        study_id = self.get(f"/studies/{study}")["id"]
+        study_id = self.study(study)["id"]
         worker_id = self.register()
         while (trial := self.lease(worker_id, studies=[study_id], wait_seconds=wait_seconds)) is not None:
             with trial:

@@ -30,7 +30,9 @@ from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-_GRACE_SECONDS = 3.0  # for a trial that was told to stop; then it is killed
+# How long a trial that was told to stop may go on before it is killed; longer where it can still leave a checkpoint.
+_GRACE_SECONDS = 3.0
+_GRACE_SECONDS_TO_KEEP = 10.0
 _POLL_SECONDS = 0.5
 
 
@@ -73,6 +75,10 @@ class Worker:
                 if refusal.status != 409:
                     log.error("the service refused this worker", status=refusal.status, detail=refusal.detail)
                     self.stopping.set()
+            except OSError as error:
+                # A full disk, too many processes: the next trial would fare no better here, but would elsewhere.
+                log.error("this machine can train no more trials", error=str(error))
+                self.stopping.set()
             except ServiceError as error:
                 if not self.stopping.is_set():
                     log.warning("a trial could not be reported to its end", error=str(error))
@@ -87,7 +93,7 @@ class Worker:
                     ending = self._follow(trial, process)
                 finally:
                     process.end()
-                self._tell_end(trial, ending, folder)
+                self._end(trial, ending, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
@@ -113,7 +119,8 @@ class Worker:
                 process.reply(self._report(trial, message))
             told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
             if told.stop:
-                deadline = deadline or time.monotonic() + _GRACE_SECONDS
+                grace = _GRACE_SECONDS_TO_KEEP if told.reason in RESUMED_LATER else _GRACE_SECONDS
+                deadline = deadline or time.monotonic() + grace
                 if time.monotonic() >= deadline:
                     return told
 
@@ -128,6 +135,15 @@ class Worker:
         except ServiceError as error:
             log.warning("a checkpoint was not kept", study=trial.study_id, trial=trial.number, error=str(error))
         checkpoint.file.unlink(missing_ok=True)
+
+    def _end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
+        """Tell how the trial ended. A result that the service will not have is a failure, or it would be trained for ever."""
+        try:
+            self._tell_end(trial, ending, folder)
+        except Refused as refusal:
+            if refusal.status in (401, 403, 409):
+                raise
+            trial.fail("code", f"the service refused the result ({refusal.status}): {refusal.detail}")
 
     def _tell_end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
         if trial.verdict.reason == "lost":

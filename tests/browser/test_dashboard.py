@@ -123,6 +123,15 @@ def test_curves_of_another_metric(site: Site, busy: Player, signed_in: Visitor) 
     expect(page).to_have_url(re.compile("metric=train%2Floss"))
 
 
+def test_no_button_of_a_figure_sends_it_away(site: Site, busy: Player, signed_in: Visitor) -> None:
+    page = signed_in.open(site, f"/studies/{busy.study.id}")
+    buttons = panel(page, "history").locator(".modebar-btn")
+    expect(buttons).to_have_count(6)
+    titles = " ".join(button.get_attribute("data-title") or "" for button in buttons.all())
+    assert re.search("download", titles, re.IGNORECASE)
+    assert not re.search("cloud|share|link|send|studio", titles, re.IGNORECASE)
+
+
 def test_the_overview_compares_the_best_with_the_default(site: Site, busy: Player, signed_in: Visitor) -> None:
     page = signed_in.open(site, f"/studies/{busy.study.id}")
     tiles = page.locator("#tiles")

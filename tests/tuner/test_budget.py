@@ -19,7 +19,7 @@ def test_a_fresh_study_may_go_on(bench: Bench) -> None:
 
 def test_the_number_of_trials_is_a_limit_for_new_ones_only(service: Service, clock: Clock) -> None:
     bench = make_bench(service, clock, budget={"trials": 1})
-    assert reason(bench) == all_started(bench.study()) == "all 1 trials were started"
+    assert reason(bench) == all_started(bench.study()) == "the budget of 1 trials is used up"
     with service.ledger.read() as connection:
         assert limit_reached(connection, bench.study(), clock()) is None
 

@@ -526,7 +526,7 @@ def test_a_study_completes_when_all_its_trials_have_ended(service: Service, cloc
         assert bench.study().state == "running"
         bench.complete(value)
     study = bench.study()
-    assert (study.state, study.reason) == ("completed", "all 3 trials were started")
+    assert (study.state, study.reason) == ("completed", "the budget of 3 trials is used up")
     assert study.finished_at == clock()
     assert service.manager.lease(bench.worker_id, now=clock()) is None
 

@@ -43,11 +43,14 @@ def serve(
 
 def configure_logs() -> None:
     """Structured lines on standard error; standard output is for what a command answers."""
+    # Plain tracebacks: the pretty ones show local variables, and with them tokens.
+    for_people = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    for_programs = [structlog.processors.ExceptionRenderer(), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+            *(for_people if sys.stderr.isatty() else for_programs),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),

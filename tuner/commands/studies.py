@@ -33,7 +33,7 @@ def list_studies(as_json: JsonFlag = False, server: ServerOption = None) -> None
 def show(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption = None) -> None:
     """One study and its trials, best first."""
     with Client(server) as client:
-        found = client.get(f"/studies/{study}")
+        found = client.study(study)
         descending = found["objective"]["direction"] == "maximize"
         trials = client.get(f"/studies/{found['id']}/trials", sort="-value" if descending else "value", limit=1000)["items"]
     if as_json:
@@ -64,7 +64,7 @@ def _control(action: str, past: str) -> None:
     @app.command(action, help=f"{action.capitalize()} a study.")
     def command(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption = None) -> None:
         with Client(server) as client:
-            found = client.post(f"/studies/{client.get(f'/studies/{study}')['id']}/{action}")
+            found = client.post(f"/studies/{client.study(study)['id']}/{action}")
         if as_json:
             print_json(found)
         else:
@@ -85,7 +85,7 @@ def export(
     if file.suffix not in (".csv", ".json"):
         raise typer.BadParameter("must end in .csv or .json", param_hint="FILE")
     with Client(server) as client:
-        client.download(f"/studies/{client.get(f'/studies/{study}')['id']}/export?format={file.suffix[1:]}", file)
+        client.download(f"/studies/{client.study(study)['id']}/export?format={file.suffix[1:]}", file)
     console.print(f"wrote {file}", markup=False)
 
 
@@ -93,7 +93,7 @@ def export(
 def delete(study: StudyArgument, server: ServerOption = None) -> None:
     """Remove a study that is not running, with its trials, metrics and models."""
     with Client(server) as client:
-        client.call("DELETE", f"/studies/{client.get(f'/studies/{study}')['id']}")
+        client.call("DELETE", f"/studies/{client.study(study)['id']}")
     console.print(f"deleted {study}", markup=False)
 
 

@@ -22,7 +22,7 @@ def best(
 ) -> None:
     """The best trial of a study, and its model as a Hugging Face folder."""
     with Client(server) as client:
-        found = client.get(f"/studies/{study}/best")
+        found = client.get(f"/studies/{client.study(study)['id']}/best")
         if output is not None:
             download_model(client, found, output)
     if as_json:
@@ -41,7 +41,7 @@ def predict(
 ) -> None:
     """Answer with the best model of a study."""
     with Client(server) as client:
-        found = client.get(f"/studies/{study}/best")
+        found = client.get(f"/studies/{client.study(study)['id']}/best")
         folder = Settings().home / "models" / f"{found['study_id']}-{found['number']}"
         if not folder.exists():
             download_model(client, found, folder)

@@ -5,7 +5,8 @@ import { getText } from "./rest.js";
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  // By name, because plotly's own choice includes one that sends the figure to a server of its makers.
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Map(); // panel → what it shows, to draw it again in another theme

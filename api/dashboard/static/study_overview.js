@@ -57,7 +57,7 @@ function timeTile(study) {
 export function settings(study) {
   const space = study.parameters === "auto" ? {} : study.parameters;
   const plain = (section) => Object.entries(section ?? {}).filter(([, value]) => value !== null && typeof value !== "object")
-    .map(([name, value]) => `${name} ${param(value)}`).join(", ");
+    .map(([name, value]) => (name === "name" ? value : `${name} ${param(value)}`)).join(", ");
   return el("div", { class: "columns" },
     facts(Object.entries(space).map(([name, body]) => [name, range(body)])),
     facts([

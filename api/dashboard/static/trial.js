@@ -80,7 +80,7 @@ async function showMetrics() {
 const shownName = ({ name, split }) => (split === "validation" ? name : `${split} ${name}`);
 
 function metricsTable() {
-  if (points.length === 0) return el("p", { class: "muted" }, "Nothing reported yet.");
+  if (points.length === 0) return el("p", { class: "muted" }, "Nothing reported.");
   const names = [...new Set(points.map(shownName))].sort();
   const rows = new Map();
   for (const point of points) {
@@ -145,7 +145,7 @@ function details(given) {
     ? Object.entries(value).flatMap(([name, inner]) => flat(inner, [...path, name]))
     : [[path.join(" · "), typeof value === "number" && Number.isInteger(value) ? value.toLocaleString() : param(value)]]);
   const pairs = flat(given ?? {}, []);
-  return pairs.length ? facts(pairs) : el("p", { class: "muted" }, "Told by the worker when the trial ends.");
+  return pairs.length ? facts(pairs) : el("p", { class: "muted" }, "None; the worker tells them when the trial ends well.");
 }
 
 // Appends the lines that came since the last time; stays at the end unless the reader has scrolled up.

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from tests.api.conftest import Json, Trainer
+from tests.api.conftest import Json, Live, Trainer
 from tests.api.helpers import both_databases, wrong_fields
 from tuner.service import Service, utc_now
+from tuner.settings import Settings
 
 PostStudy = Callable[..., Json]
 
@@ -289,3 +294,83 @@ def test_a_paused_study_frees_its_workers_and_goes_on(admin: TestClient, trainer
     assert trainer.ask().status_code == 204
     admin.post("/api/v1/studies/parity/resume")
     assert trainer.lease()["trial"] == 0
+
+
+class TestLimits:
+    @pytest.fixture
+    def settings(self, database_url: str, tmp_path: Path) -> Settings:
+        return Settings(home=tmp_path / "home", database_url=database_url, max_artifact_bytes=100)
+
+    @pytest.mark.parametrize("content", [b"x" * 101, [b"x" * 60] * 2], ids=["announced", "counted"])
+    def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
+        self, trainer: Trainer, post_study: PostStudy, running: Service, content: Any
+    ) -> None:
+        post_study()
+        lease = trainer.lease()
+        assert put(trainer, lease, "model.bin", b"x" * 100).status_code == 200
+        answer = put(trainer, lease, "model.bin", content if isinstance(content, bytes) else iter(content))
+        assert answer.status_code == 413
+        assert "100 bytes" in answer.json()["detail"]
+        assert [file.stat().st_size for file in running.artifacts.folder.rglob("*") if file.is_file()] == [100]
+
+
+@pytest.fixture
+def live_lease(live: Live, spec: Json) -> Json:
+    with live.client() as client, live.client(live.worker_token) as worker:
+        assert client.post("/api/v1/studies", json=spec).status_code == 201
+        worker_id = worker.post("/api/v1/workers", json={"host": "h", "pid": 1}).json()["worker_id"]
+        lease: Json = worker.post("/api/v1/leases", json={"worker_id": worker_id}).json()
+        return lease
+
+
+def quiet(live: Live) -> None:
+    """Wait until the server has no request at work."""
+    while live.server.server_state.tasks:
+        time.sleep(0.01)
+
+
+def test_an_upload_that_is_cut_leaves_nothing(live: Live, live_lease: Json) -> None:
+    head = (
+        f"PUT /api/v1/leases/{live_lease['id']}/artifacts/model.bin HTTP/1.1\r\nHost: {live.url.removeprefix('http://')}\r\n"
+        f"Authorization: Bearer {live.worker_token}\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    folder = live.server.settings.artifacts
+    with socket.create_connection(("127.0.0.1", live.server.settings.port)) as connection:
+        connection.sendall(head.encode() + b"x" * 500_000)
+        while not list(folder.rglob("*.part")):
+            time.sleep(0.01)
+    quiet(live)
+    assert [file for file in folder.rglob("*") if file.is_file()] == []
+    with live.client() as client:
+        assert client.get("/api/v1/studies/parity/trials/0/artifacts").json()["total"] == 0
+
+
+def test_a_worker_that_went_away_while_waiting_gets_no_trial(live: Live, live_lease: Json, spec: Json) -> None:
+    with live.client() as client, live.client(live.worker_token) as worker:
+        body = {"worker_id": client.get("/api/v1/workers").json()["items"][0]["id"], "studies": None, "wait_seconds": 60}
+        client.post("/api/v1/studies/parity/pause")
+        with pytest.raises(httpx2.ReadTimeout):
+            worker.post("/api/v1/leases", json=body, timeout=0.5)
+        client.post("/api/v1/studies", json=spec | {"name": "later"})
+        quiet(live)
+        trial = client.get("/api/v1/studies/later/trials/0").json()
+    assert (trial["state"], trial["retries"]) == ("waiting", 0)
+
+
+def test_workers_that_wait_hold_no_thread(live: Live) -> None:
+    waiting = 60  # more than the threads that the framework has
+
+    async def crowd() -> list[int]:
+        headers = {"Authorization": f"Bearer {live.worker_token}"}
+        limits = httpx2.Limits(max_connections=waiting + 1)
+        async with httpx2.AsyncClient(base_url=live.url, headers=headers, limits=limits, timeout=30) as client:
+            worker_id = (await client.post("/api/v1/workers", json={"host": "h", "pid": 1})).json()["worker_id"]
+            body = {"worker_id": worker_id, "wait_seconds": 60}
+            polls = [asyncio.create_task(client.post("/api/v1/leases", json=body)) for _ in range(waiting)]
+            while len(live.server.server_state.tasks) < waiting:
+                await asyncio.sleep(0.01)
+            assert (await client.get("/readyz")).status_code == 200  # needs a thread
+            live.server.should_exit = True
+            return [answer.status_code for answer in await asyncio.gather(*polls)]
+
+    assert asyncio.run(crowd()) == [204] * waiting
