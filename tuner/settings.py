@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     server: str | None = None  # where clients and workers find the service
     token: SecretStr | None = None  # what they authenticate with; default: the file in `home`
     lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
+    allowed_sources: tuple[str, ...] | None = None  # patterns of paths and hub ids that studies may name; None: any
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
     max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request
     max_artifact_bytes: int = Field(default=10_000_000_000, gt=0)

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import structlog
 
 from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
-from studies.errors import TrialFailure
+from studies.errors import InvalidInput, TrialFailure
+from tuner.allowed import check_allowed
 from tuner.client import Client
 from tuner.errors import Refused, ServiceError, Unreachable
 from tuner.leased_trial import LeasedTrial
@@ -48,11 +49,20 @@ class Slot:
 class Worker:
     """Trains trials until `stop` is set; a trial that it then holds is given back."""
 
-    def __init__(self, client: Client, slots: Sequence[Slot], *, folder: Path, studies: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        slots: Sequence[Slot],
+        *,
+        folder: Path,
+        studies: Sequence[str] | None = None,
+        allowed_sources: Sequence[str] | None = None,
+    ) -> None:
         self.client = client
         self.slots = slots
         self.folder = folder
         self.studies = studies
+        self.allowed_sources = allowed_sources
         self.stopping = threading.Event()
         self.worker_id = ""
 
@@ -88,17 +98,24 @@ class Worker:
         log.info("trial started", study=trial.study_id, trial=trial.number, attempt=trial.attempt, slot=slot.index)
         try:
             with trial:
-                process = TrialProcess(self._job(trial, slot, folder), environment_of(slot))
-                try:
-                    ending = self._follow(trial, process)
-                finally:
-                    process.end()
-                self._end(trial, ending, folder)
+                self._end(trial, self._run(trial, slot, folder), folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
 
+    def _run(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Outcome | TrialFailure | Verdict:
+        try:
+            job = self._job(trial, slot, folder)
+        except InvalidInput as error:
+            return TrialFailure("data", f"on {platform.node()}: {error}")
+        process = TrialProcess(job, environment_of(slot))
+        try:
+            return self._follow(trial, process)
+        finally:
+            process.end()
+
     def _job(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
+        check_allowed(parse(trial.spec), self.allowed_sources)
         job = job_of(trial, slot, folder)
         if trial.resume is None:
             return job

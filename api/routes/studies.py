@@ -16,6 +16,7 @@ from api.filters import read_states
 from api.paging import read_study_cursor, study_cursor
 from api.schemas import DryRunAnswer, FactsAnswer, Page, StudyAnswer
 from studies.space import Parameter
+from tuner.allowed import check_allowed
 from tuner.db import study_rows
 from tuner.lifecycle import default_params
 from tuner.overview import overview, overviews
@@ -42,7 +43,9 @@ def create_study(
     idempotency_key: Annotated[Text | None, Header(min_length=1, max_length=150)] = None,
 ) -> Any:
     """Check a study and start it. With an Idempotency-Key, the same request sent again answers the same study."""
-    checked = check(parse(body), check_data=service.settings.check_data)
+    spec = parse(body)
+    check_allowed(spec, service.settings.allowed_sources)
+    checked = check(spec, check_data=service.settings.check_data)
     if dry_run:
         return Response(_dry_run(checked).model_dump_json(), media_type="application/json")
     idempotency = None

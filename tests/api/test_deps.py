@@ -199,5 +199,3 @@ def test_a_number_beyond_reason_is_refused(admin: TestClient, post_study: Callab
     answer = admin.get(f"/api/v1/studies/parity/trials/{number}")
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["number"]
-
-

@@ -398,9 +398,7 @@ def test_the_table_is_used_with_the_keyboard(site: Site, busy: Player, signed_in
 
 @pytest.mark.parametrize("width", [1280, 375])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pictures_of_every_page(
-    site: Site, busy: Player, browser: Browser, width: int, scheme: Literal["light", "dark"]
-) -> None:
+def test_pictures_of_every_page(site: Site, busy: Player, browser: Browser, width: int, scheme: Literal["light", "dark"]) -> None:
     """They are written to `tests/output`, to be looked at; no page may be wider than its window."""
     OUTPUT.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)

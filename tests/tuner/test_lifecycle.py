@@ -342,9 +342,7 @@ def change(bench: Bench, version: int | None = None, **changes: Any) -> Study:
 
 def test_what_may_change_changes_and_the_rest_stays(bench: Bench) -> None:
     before = bench.study()
-    after = change(
-        bench, budget={"trials": 99}, parallelism=1, pruner={"name": "asha"}, notes="é", tags={"team": "nlp"}
-    )
+    after = change(bench, budget={"trials": 99}, parallelism=1, pruner={"name": "asha"}, notes="é", tags={"team": "nlp"})
     assert after.version == before.version + 1
     assert (after.spec.budget.trials, after.spec.parallelism, after.spec.pruner.name) == (99, 1, "asha")
     assert (after.spec.notes, after.spec.tags) == ("é", {"team": "nlp"})

@@ -71,4 +71,14 @@ def read_study_file(file: Path) -> dict[str, Any]:
         raise InvalidInput.at(str(file), f"is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise InvalidInput.at(str(file), "must hold an object with the keys task, model, data and parameters")
-    return raw
+    data = raw.get("data")
+    if isinstance(data, dict):
+        raw["data"] = data | {key: _absolute(data[key]) for key in ("train", "validation", "test") if key in data}
+    return raw | ({"model": _absolute(raw["model"])} if "model" in raw else {})
+
+
+def _absolute(source: object) -> object:
+    """A path relative to here would mean another file to a service that was started elsewhere."""
+    is_path = isinstance(source, str) and source and not source.startswith(("builtin:", "hf:", "~"))
+    folder = Path(str(source)).parts[0] if is_path and Path(str(source)).parts else ""
+    return str(Path.cwd() / str(source)) if folder and Path(folder).exists() else source

@@ -13,6 +13,7 @@ import typer
 
 from tuner.client import Client
 from tuner.commands.serve import configure_logs
+from tuner.settings import Settings
 from tuner.worker import Worker, make_slots, prepare
 
 log = structlog.get_logger()
@@ -30,7 +31,9 @@ def worker(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
         found = [] if gpus == 0 else prepare()[:gpus]
-        agent = Worker(client, make_slots(len(found), slots), folder=Path(folder), studies=study)
+        agent = Worker(
+            client, make_slots(len(found), slots), folder=Path(folder), studies=study, allowed_sources=Settings().allowed_sources
+        )
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: agent.stopping.set())
         log.info("worker ready", server=client.server, slots=len(agent.slots), gpus=len(found))

@@ -51,9 +51,7 @@ def test_an_unknown_figure_is_answered_with_the_known_ones(admin: TestClient, po
     assert "known: contour, curves" in answer.json()["detail"]
 
 
-def test_an_unknown_axis_is_refused_and_named(
-    admin: TestClient, trainer: Trainer, post_study: Callable[..., Json]
-) -> None:
+def test_an_unknown_axis_is_refused_and_named(admin: TestClient, trainer: Trainer, post_study: Callable[..., Json]) -> None:
     post_study()
     for value in (0.5, 0.6):
         trainer.complete(value)

@@ -83,9 +83,7 @@ def test_a_lease_that_was_lost_changes_nothing(
     assert admin.get("/api/v1/studies/parity/trials/0/logs").text == ""
 
 
-def test_a_pruned_trial_ends_at_once_and_keeps_its_last_value(
-    admin: TestClient, trainer: Trainer, post_study: PostStudy
-) -> None:
+def test_a_pruned_trial_ends_at_once_and_keeps_its_last_value(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
     post_study(pruner={"name": "median", "startup_trials": 1})
     trainer.complete(0.9)
     lease = trainer.lease()
