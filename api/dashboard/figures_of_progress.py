@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import plotly.graph_objects as go
@@ -226,7 +227,7 @@ def edf(given: FigureInput) -> go.Figure:
 
 
 def timeline(given: FigureInput) -> go.Figure:
-    """Who trained what when: a bar for each attempt, a row for each worker."""
+    """Who trained what when: a bar for each attempt, a row for each worker, or for each of those it trained side by side."""
     title = "Timeline of workers"
     started = [trial for trial in given.trials if trial.started_at is not None]
     shown = started[-MAX_TIMELINE_TRIALS:]
@@ -235,24 +236,40 @@ def timeline(given: FigureInput) -> go.Figure:
     if not bars:
         return empty(title, "No trial has started yet")
     note = f"The latest {len(shown)} of {len(started):,} trials" if len(started) > len(shown) else ""
-    rows = len({attempt.worker_id for _, attempt in bars})
+    rows = _rows(given, [attempt for _, attempt in bars])
     figure = canvas(
         title,
         note,
         barmode="overlay",
         bargap=0.3,
-        height=130 + 34 * rows,
+        height=130 + 34 * len(set(rows.values())),
         xaxis={"type": "date"},
-        yaxis={"type": "category", "autorange": "reversed", "automargin": True},
+        yaxis={"type": "category", "autorange": "reversed", "automargin": True, "categoryarray": sorted(set(rows.values()))},
     )
     for outcome in _OUTCOMES:
         matching = [(number, attempt) for number, attempt in bars if (attempt.outcome or "running") == outcome]
         if matching:
-            figure.add_trace(_bars(given, outcome, matching))
+            figure.add_trace(_bars(given, outcome, matching, rows))
     return figure
 
 
-def _bars(given: FigureInput, outcome: str, bars: Sequence[tuple[int, Attempt]]) -> go.Bar:
+def _rows(given: FigureInput, attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Attempt id → the name of its row. Attempts of one worker that overlap get rows of their own, as few as will do."""
+    busy_until: dict[str, list[datetime]] = {}
+    lanes: dict[str, tuple[str, int]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.granted_at):
+        ends = busy_until.setdefault(attempt.worker_id, [])
+        lane = next((index for index, end in enumerate(ends) if end <= attempt.granted_at), len(ends))
+        ends[lane : lane + 1] = [attempt.ended_at or given.now]
+        lanes[attempt.id] = (attempt.worker_id, lane)
+    names = {worker_id: label(given.workers.get(worker_id, worker_id), 24) for worker_id in busy_until}
+    return {
+        attempt_id: f"{names[worker_id]} · {lane + 1}" if len(busy_until[worker_id]) > 1 else names[worker_id]
+        for attempt_id, (worker_id, lane) in lanes.items()
+    }
+
+
+def _bars(given: FigureInput, outcome: str, bars: Sequence[tuple[int, Attempt]], rows: Mapping[str, str]) -> go.Bar:
     colour, pattern = _OUTCOMES[outcome]
     seconds = [((attempt.ended_at or given.now) - attempt.granted_at).total_seconds() for _, attempt in bars]
     hover = [f"trial {number}, attempt {a.attempt}: {length:.1f} s" for (number, a), length in zip(bars, seconds, strict=True)]
@@ -260,7 +277,7 @@ def _bars(given: FigureInput, outcome: str, bars: Sequence[tuple[int, Attempt]])
     return go.Bar(
         name=outcome,
         orientation="h",
-        y=[label(given.workers.get(attempt.worker_id, attempt.worker_id), 24) for _, attempt in bars],
+        y=[rows[attempt.id] for _, attempt in bars],
         base=[attempt.granted_at.isoformat(timespec="milliseconds") for _, attempt in bars],
         x=[round(length * 1000) for length in seconds],  # plotly measures the length of a bar on a date axis in milliseconds
         customdata=[number for number, _ in bars],

@@ -49,7 +49,8 @@ function showStudy() {
   const rows = study.facts?.train_rows ? ` · ${plural(study.facts.train_rows, "training row")}` : "";
   byId("about").textContent = `${study.task} · ${study.model} · ${study.data.train}${rows}`;
   byId("reason").textContent = study.reason ?? "";
-  show(byId("reason"), Boolean(study.reason));
+  // A study that ran to its end needs no explanation.
+  show(byId("reason"), Boolean(study.reason) && study.state !== "completed");
   byId("tiles").replaceChildren(...overviewTiles(study));
   byId("spec").replaceChildren(settings(study));
   showControls(study);

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -103,3 +104,13 @@ def test_a_running_attempt_reaches_until_now() -> None:
     trial = a_trial(0, "running")
     given = figure_input([trial], attempts=lambda _: {0: [an_attempt(trial, outcome=None)]}, now=START + timedelta(seconds=90))
     assert list(trace(timeline(given), "running").x) == [90_000]
+
+
+def test_trials_that_a_worker_trains_side_by_side_get_rows_of_their_own() -> None:
+    trials = [a_trial(number, value=0.5) for number in range(3)]
+    first, beside, after = (an_attempt(trial, "w1", "completed") for trial in trials)
+    beside = replace(beside, granted_at=first.granted_at + timedelta(seconds=5))
+    after = replace(after, granted_at=first.granted_at + timedelta(seconds=26))
+    attempts = {0: [first], 1: [beside], 2: [after]}
+    bars = trace(timeline(figure_input(trials, attempts=lambda _: attempts)), "completed")
+    assert list(bars.y) == ["w1 · 1", "w1 · 2", "w1 · 1"]
