@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.on_deposed = lambda: None
     app.state.throttle = LoginThrottle()
     app.add_middleware(Wall, settings=settings)
     handle_errors(app)
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    with open_service(app.state.settings) as service:
+    with open_service(app.state.settings, on_deposed=app.state.on_deposed) as service:
         app.state.service = service
         app.state.feed = Feed(service.events)
         try:

@@ -17,7 +17,7 @@ import uvicorn
 from api.app import create_app
 from tuner.access import write_private
 from tuner.errors import Conflict
-from tuner.service import Service, utc_now
+from tuner.service import Service, utc_now, wait_for_lead
 from tuner.settings import Settings
 
 log = structlog.get_logger()
@@ -37,7 +37,13 @@ def main(settings: Settings, announce: Announce) -> None:
     """
     if not _is_loopback(settings.host):
         log.warning("the service can be reached from other machines, without encryption", host=settings.host)
-    with _alone(settings), listen(settings) as listening:
+    with _alone(settings):
+        wait_for_lead(settings)
+        _serve(settings, announce)
+
+
+def _serve(settings: Settings, announce: Announce) -> None:
+    with listen(settings) as listening:
         bound = settings.model_copy(update={"port": listening.getsockname()[1]})
         Server(bound, announce).run([listening])
 
@@ -49,6 +55,7 @@ class Server(uvicorn.Server):
         self.settings = settings
         self.announce = announce
         self.app = create_app(settings)
+        self.app.state.on_deposed = self.end
         super().__init__(
             uvicorn.Config(
                 self.app,
@@ -79,6 +86,10 @@ class Server(uvicorn.Server):
         _, worker = service.access.create_token("worker", _LOCAL_WORKERS, now=now)
         write_private(self.settings.service_file, json.dumps({"url": self.url, "pid": os.getpid()}))
         self.announce(self.url, user, worker)
+
+    def end(self) -> None:
+        """Stop serving, as after SIGTERM."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.settings.service_file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@
     │   ├── StaleLease       the lease is not the trial's current one: nothing was changed
     │   └── StaleVersion     the study has changed since the caller read it (If-Match)
     ├── Unavailable          the database can't be reached just now: nothing was changed, try again
+    │   └── Deposed          another service owns the database now
     └── ServiceError         what a client of the service got instead of an answer
         ├── Refused          the service said no: wrong field, no such thing, no right
         └── Unreachable      no answer: wrong address, service down, connection lost
@@ -48,6 +49,13 @@ class StaleVersion(Conflict):
 
 class Unavailable(TunerError):
     """The database can't be reached just now; nothing was changed, try again."""
+
+
+class Deposed(Unavailable):
+    """Another service owns the database now; this one can change nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 class ServiceError(TunerError):

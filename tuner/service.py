@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,10 +13,11 @@ import structlog
 
 from tuner.access import Access
 from tuner.artifacts import ArtifactStore
-from tuner.db.engine import Database
+from tuner.db.engine import Database, make_engine
 from tuner.db.migrate import upgrade
-from tuner.errors import Unavailable
+from tuner.errors import Conflict, Deposed, Unavailable
 from tuner.events import EventLog
+from tuner.leadership import Leadership, owner_alive
 from tuner.ledger import Ledger
 from tuner.lifecycle import Lifecycle
 from tuner.manager import Manager
@@ -42,11 +44,22 @@ class Service:
 
 
 @contextmanager
-def open_service(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> Iterator[Service]:
-    """Bring the database's schema up to date, take back expired leases while the service is open, close cleanly."""
+def open_service(
+    settings: Settings, *, clock: Callable[[], datetime] = utc_now, on_deposed: Callable[[], None] = lambda: None
+) -> Iterator[Service]:
+    """Bring the database's schema up to date and own it, take back expired leases meanwhile, close cleanly.
+
+    Raises Conflict if another service owns the database: `wait_for_lead` waits until none does. `on_deposed` is called,
+    from a thread, if another one takes over although this one lives: it was not heard of for too long.
+    """
     upgrade(settings.url)
     events = EventLog()
     database = Database(settings.url)
+    leadership = Leadership(clock)
+    if not database.write(leadership.take):
+        database.close()
+        raise Conflict("another service owns this database; end it first, or let this one stand by")
+    database.guard = leadership.confirm
     ledger = Ledger(database, events)
     service = Service(
         settings=settings,
@@ -58,14 +71,43 @@ def open_service(settings: Settings, *, clock: Callable[[], datetime] = utc_now)
         artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
     )
     closing = threading.Event()
-    timer = threading.Thread(target=_expire_now_and_then, args=(service.manager, clock, closing), name="lease-timer", daemon=True)
+
+    def expire() -> None:
+        try:
+            _expire_now_and_then(service.manager, clock, closing)
+        except Deposed as error:
+            log.error("this service ends", reason=str(error))
+            on_deposed()
+
+    timer = threading.Thread(target=expire, name="lease-timer", daemon=True)
     timer.start()
     try:
         yield service
     finally:
         closing.set()
         timer.join()
+        with suppress(Unavailable):  # whoever took over, or comes next, need not be told
+            database.write(leadership.resign)
         database.close()
+
+
+def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now, every: float = 0.5) -> None:
+    """Stand by as long as another service owns the database."""
+    upgrade(settings.url)
+    engine = make_engine(settings.url)
+    told = False
+    try:
+        while True:
+            with engine.connect() as connection:
+                owner = owner_alive(connection, now=clock())
+            if owner is None:
+                return
+            if not told:
+                log.info("another service owns the database; standing by", owner=owner)
+                told = True
+            time.sleep(every)
+    finally:
+        engine.dispose()
 
 
 def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closing: threading.Event) -> None:
@@ -73,6 +115,8 @@ def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closin
     while not closing.wait(every):
         try:
             taken = manager.expire(now=clock())
+        except Deposed:
+            raise
         except Unavailable as error:
             log.warning("leases could not be checked", error=str(error))
             continue

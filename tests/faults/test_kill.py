@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def test_a_killed_service_is_back_and_its_worker_goes_on(spawn: Spawn, home: Pat
         trial = client.get("/studies/ridden-through/trials/0")
         assert [attempt["outcome"] for attempt in trial["attempts"]] == ["completed"], "the outage cost the trial its lease"
         assert {point[3] for point in metrics(client, "ridden-through")} == {1.0, 2.0, 3.0, 4.0}
+
+
+def test_a_second_service_stands_by_and_takes_over(spawn: Spawn, home: Path, tmp_path: Path, database_url: str) -> None:
+    first = spawn("serve", "--port", "0", "--database", database_url)
+    with connect(home) as client:
+        token = client.post("/tokens", {"role": "admin", "name": "for both"})["token"]
+    heir = tmp_path / "heir"
+    second = spawn("serve", "--port", "0", "--database", database_url, TUNER_HOME=str(heir))
+    time.sleep(3)
+    assert second.poll() is None
+    assert not (heir / "service.json").exists(), "it serves although another service owns the database"
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    killed_at = time.monotonic()
+    with connect(heir) as client:
+        assert time.monotonic() - killed_at < 15
+        with Client(client.server, token) as same_token:
+            assert same_token.get("/studies")["total"] == 0
 
 
 def answers(client: Client) -> bool:

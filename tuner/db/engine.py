@@ -30,6 +30,7 @@ _MOST_IN_ONE_COMMIT = 256
 class Database:
     """A database whose schema is up to date (see `tuner.db.migrations`).
 
+    `guard` runs first in every transaction; what it raises (Unavailable) is raised by all calls in it, none of which ran.
     `on_rollback` is called whenever work that had already run was undone, from the writer's thread: whoever
     keeps in memory what rows say must then forget it.
     """
@@ -37,6 +38,7 @@ class Database:
     def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
         self.engine = make_engine(url)
         self.on_rollback = on_rollback
+        self.guard: Callable[[Connection], None] = lambda connection: None
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -91,10 +93,11 @@ class Database:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             with self.engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
+                self.guard(connection)
                 outcomes = [self._run(connection, work, future) for work, future in batch]
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, Unavailable) as error:
             self.on_rollback()
-            failure = translated(error)
+            failure = error if isinstance(error, Unavailable) else translated(error)
             outcomes = [(future, None, failure) for _, future in batch]
         for future, result, problem in outcomes:
             if problem is None:

@@ -181,6 +181,15 @@ checkpoints = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True),  # there is one row
+    Column("epoch", Integer, nullable=False),
+    Column("owner", String(300)),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -172,6 +172,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trial_id", "attempt", "split", "name", "step", name=op.f("pk_metrics")),
     )
     op.create_table(
+        "leader",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(length=300), nullable=True),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_leader")),
+    )
+    op.create_table(
         "checkpoints",
         sa.Column("trial_id", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.Double(), nullable=False),
@@ -187,6 +195,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("checkpoints")
+    op.drop_table("leader")
     op.drop_table("metrics")
     op.drop_table("logs")
     with op.batch_alter_table("leases", schema=None) as batch_op:

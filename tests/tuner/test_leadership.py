@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import update
+
+from tests.conftest import Clock
+from tests.tuner.helpers import all_rows
+from tuner.db.leader_rows import get_leader
+from tuner.db.tables import leader
+from tuner.errors import Conflict, Deposed
+from tuner.leadership import LEAD_SECONDS
+from tuner.service import Service, open_service, wait_for_lead
+from tuner.settings import Settings
+
+
+def register(service: Service, clock: Clock) -> str:
+    return service.manager.register(host="here", pid=1, gpus=[], versions={}, now=clock()).id
+
+
+def test_a_second_service_is_refused_while_the_first_one_lives(service: Service, settings: Settings, clock: Clock) -> None:
+    clock.forward(LEAD_SECONDS - 1)
+    with pytest.raises(Conflict, match="another service owns this database"), open_service(settings, clock=clock):
+        pass
+    register(service, clock)  # the refused one has done no harm
+
+
+def test_a_service_that_was_closed_leaves_the_database_at_once(settings: Settings, clock: Clock) -> None:
+    for _ in range(2):
+        with open_service(settings, clock=clock) as opened:
+            register(opened, clock)
+
+
+def test_a_silent_service_is_deposed_and_can_change_nothing(service: Service, settings: Settings, clock: Clock) -> None:
+    register(service, clock)
+    clock.forward(LEAD_SECONDS + 1)
+    with open_service(settings, clock=clock) as successor:
+        before = all_rows(successor)
+        with pytest.raises(Deposed):
+            register(service, clock)
+        assert all_rows(successor) == before
+        register(successor, clock)
+
+
+def test_every_write_renews_the_claim(service: Service, settings: Settings, clock: Clock) -> None:
+    for _ in range(3):
+        clock.forward(LEAD_SECONDS - 1)
+        register(service, clock)
+    with pytest.raises(Conflict), open_service(settings, clock=clock):
+        pass
+
+
+def test_the_claim_of_a_process_that_died_here_is_taken_at_once(service: Service, settings: Settings, clock: Clock) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    service.ledger.database.write(lambda c: c.execute(update(leader).values(owner=f"{socket.gethostname()} {ended.pid}/1")))
+    with open_service(settings, clock=clock) as successor:
+        register(successor, clock)
+
+
+def test_a_claim_from_another_machine_is_waited_for(service: Service, settings: Settings, clock: Clock) -> None:
+    service.ledger.database.write(lambda c: c.execute(update(leader).values(owner="elsewhere 1/1")))
+    with pytest.raises(Conflict), open_service(settings, clock=clock):
+        pass
+
+
+def test_one_that_stands_by_goes_on_when_the_owner_leaves(settings: Settings, clock: Clock) -> None:
+    with open_service(settings, clock=clock):
+        waiting = threading.Thread(target=wait_for_lead, args=(settings,), kwargs={"clock": clock, "every": 0.01})
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_each_owner_has_an_epoch_of_its_own(settings: Settings, clock: Clock) -> None:
+    epochs = []
+    for _ in range(3):
+        with open_service(settings, clock=clock) as opened, opened.ledger.read() as connection:
+            found = get_leader(connection)
+            assert found is not None
+            epochs.append(found.epoch)
+    assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
