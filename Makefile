@@ -1,11 +1,9 @@
 # Every target sets up what it needs; none needs another to be called first.
 PYTHON ?= python3
 BIN := .venv/bin
-export TUNER_HOME ?= $(CURDIR)/.tuner
 export HF_HUB_OFFLINE := 1
-export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test check format browser screenshots clean
+.PHONY: install demo test faults check format browser screenshots clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -35,6 +33,10 @@ format: install
 test: check browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
+# Kills of services and workers, with real processes; `make test` runs them too.
+faults: install
+	$(BIN)/python -m pytest tests/faults
+
 browser:
 	@tests/browser/ensure_chromium.sh
 
@@ -42,4 +44,4 @@ screenshots: install browser
 	$(BIN)/python docs/screenshots.py
 
 clean:
-	rm -rf .venv .tuner .mypy_cache .ruff_cache .pytest_cache tests/output
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache tests/output

@@ -82,7 +82,7 @@ class WorkerBody(Body):
 
 
 class LeaseBody(Body):
-    """A worker asks for a trial, and waits so long for one to come up."""
+    """A worker asks for a trial, of these studies (names or ids) or of any, and waits so long for one to come up."""
 
     worker_id: Name
     studies: Annotated[list[Name], Field(max_length=1000)] | None = None

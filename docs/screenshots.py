@@ -41,7 +41,8 @@ def main() -> None:
 def take(page: Page, name: str) -> None:
     """A picture of the window once nothing moves any more."""
     page.wait_for_load_state("load")
-    page.wait_for_timeout(2500)
+    page.wait_for_function("!document.body.innerText.includes('loading…')")
+    page.wait_for_timeout(1000)
     page.screenshot(path=IMAGES / f"{name}.png")
 
 

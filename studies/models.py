@@ -15,6 +15,7 @@ from typing import Any
 
 from studies.builtin import PREFIX, model_folder
 from studies.errors import InvalidInput
+from studies.sources import local_path
 
 _HUB_ID = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 # The same fact has one name in most configurations and a few others in older ones.
@@ -40,7 +41,7 @@ def resolve(reference: str) -> str:
     """
     if reference.startswith(PREFIX):
         return str(model_folder(reference.removeprefix(PREFIX)))
-    folder = Path(reference).expanduser()
+    folder = local_path(reference, "model")
     if folder.exists():
         _check_folder(folder, reference)
         return str(folder)

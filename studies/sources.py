@@ -42,6 +42,14 @@ def read_rows(source: str, columns: Mapping[str, str], *, where: str) -> list[Ro
     return rows
 
 
+def local_path(text: str, where: str) -> Path:
+    """The path that `text` names, a leading `~` or `~user` replaced. `where` is the field that holds it. Raises InvalidInput."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInput.at(where, f"{text!r} names the home folder of a user not known here; give the whole path") from None
+
+
 def _tables(source: str, where: str) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """Pairs of a name for messages and its records, one pair a file."""
     if source.startswith(PREFIX):
@@ -59,7 +67,7 @@ def _tables(source: str, where: str) -> Iterator[tuple[str, list[Mapping[str, An
 
 
 def _files(source: str, where: str) -> list[Path]:
-    pattern = str(Path(source).expanduser())
+    pattern = str(local_path(source, where))
     if has_magic(pattern) and not Path(pattern).exists():
         paths = [Path(name) for name in sorted(glob(pattern, recursive=True)) if Path(name).is_file()]
         if not paths:

@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from glob import glob
 from pathlib import Path
 
 from studies.errors import FieldError, InvalidInput
+from studies.sources import local_path
+from tuner.settings import Settings
 from tuner.spec import StudySpec
+
+# Where other machines can reach the service and nobody has said what is allowed: hub models, but no file of this machine.
+NO_FILES = ("[!/]*",)
+
+
+def allowed_by(settings: Settings) -> Sequence[str] | None:
+    """The service's list: as set, else everything for people on this machine, and no files for others."""
+    if settings.allowed_sources is not None or settings.host in ("127.0.0.1", "::1", "localhost"):
+        return settings.allowed_sources
+    return NO_FILES
 
 
 def check_allowed(spec: StudySpec, patterns: Sequence[str] | None) -> None:
@@ -28,15 +41,18 @@ def check_allowed(spec: StudySpec, patterns: Sequence[str] | None) -> None:
     }
     refused = [field for field, source in sources.items() if isinstance(source, str) and not _allowed(source, field, patterns)]
     if refused:
-        listed = ", ".join(patterns) or "none"
-        message = f"is not among the sources that this machine allows; allowed: built-in ones, and {listed}"
+        listed = "hub models" if patterns is NO_FILES else ", ".join(patterns) or "no others"
+        message = f"is not among TUNER_ALLOWED_SOURCES of this machine, which are built-in ones, and {listed}"
         raise InvalidInput([FieldError(field, message) for field in refused])
 
 
 def _allowed(source: str, field: str, patterns: Sequence[str]) -> bool:
     if source.startswith("builtin:"):
         return True
-    path = Path(source).expanduser()
-    hub_id = source.startswith("hf:") or (field == "model" and not path.exists())
-    name = source.removeprefix("hf:") if hub_id else str(path.resolve())
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    path = local_path(source, field)
+    if source.startswith("hf:") or (field == "model" and not path.exists()):
+        names = [source.removeprefix("hf:")]
+    else:
+        # A glob counts as the files that it finds now: its text says nothing of the links in it.
+        names = [str(Path(found).resolve()) for found in glob(str(path), recursive=True) or [str(path)]]
+    return all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)

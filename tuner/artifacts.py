@@ -133,6 +133,13 @@ class ArtifactStore:
             checkpoints = checkpoint_rows.checkpoint_paths(connection, study.id)
             return checkpoints + metric_rows.artifact_paths(connection, study.id)
 
+    def sweep(self) -> int:
+        """Remove what a service that died had received in part; how many files there were. Only right after a start."""
+        unfinished = list(self.folder.glob("*/*.part"))
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+        return len(unfinished)
+
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
             (self.folder / path).unlink(missing_ok=True)

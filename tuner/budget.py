@@ -25,8 +25,8 @@ def all_started(study: Study) -> str | None:
 def limit_reached(connection: Connection, study: Study, now: datetime) -> str | None:
     """Which limit other than the number of trials is reached: not even trials that wait may start then."""
     budget = study.spec.budget
-    if budget.hours is not None and (now - study.created_at).total_seconds() >= budget.hours * 3600:
-        return f"{budget.hours:g} hours have passed"
+    if budget.hours is not None and hours(connection, study.id, now) >= budget.hours:
+        return f"trials have run for {budget.hours:g} hours"
     if budget.gpu_hours is not None and gpu_hours(connection, study.id, now) >= budget.gpu_hours:
         return f"{budget.gpu_hours:g} GPU-hours are used"
     maximize = direction_of(study.spec) == "maximize"
@@ -39,10 +39,19 @@ def limit_reached(connection: Connection, study: Study, now: datetime) -> str | 
     return None
 
 
+def hours(connection: Connection, study_id: str, now: datetime) -> float:
+    """Hours in which at least one trial of the study ran: a pause, or a night without workers, uses up nothing."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=now.tzinfo)
+    for granted, ended, _ in sorted(lease_time(connection, study_id), key=lambda held: held[0]):
+        seconds += max(0.0, ((ended or now) - max(granted, until)).total_seconds())
+        until = max(until, ended or now)
+    return seconds / 3600
+
+
 def gpu_hours(connection: Connection, study_id: str, now: datetime) -> float:
-    """Hours for which trials of the study held a worker's GPUs; a worker without one counts as none."""
+    """Hours for which trials of the study held a GPU: one each, on workers that have any."""
     held = lease_time(connection, study_id)
-    return sum(len(gpus) * ((ended or now) - granted).total_seconds() for granted, ended, gpus in held) / 3600
+    return sum(((ended or now) - granted).total_seconds() for granted, ended, gpus in held if gpus) / 3600
 
 
 def trials_since_gain(trials: list[Trial], maximize: bool) -> int:

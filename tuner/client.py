@@ -15,6 +15,7 @@ Bring your own training script:
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import os
@@ -23,13 +24,13 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
 from studies.errors import FieldError
-from tuner.errors import Refused, Unreachable
-from tuner.leased_trial import LeasedTrial
+from tuner.errors import Refused, ServiceError, Unreachable
+from tuner.leased_trial import LeasedTrial, well_formed
 from tuner.settings import Settings
 
 _TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
@@ -37,12 +38,16 @@ _LONG_POLL_SECONDS = 20.0
 
 
 class Client:
-    """One service. Without arguments: `TUNER_SERVER` and `TUNER_TOKEN`, else the service that runs on this machine."""
+    """One service. Without arguments: `TUNER_SERVER` and `TUNER_TOKEN`, else the service that runs on this machine.
+
+    Raises Unreachable where there is none, ServiceError where a service elsewhere would have to do without a token.
+    """
 
     def __init__(self, server: str | None = None, token: str | None = None, *, settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.server = (server or settings.server or local_service(settings) or _nobody(settings)).rstrip("/")
-        bearer = token or (settings.token.get_secret_value() if settings.token else _token_from(settings.token_file))
+        given = token or (settings.token.get_secret_value() if settings.token else None)
+        bearer = given or _local_token(self.server, settings)
         self._http = httpx2.Client(
             base_url=self.server, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT, follow_redirects=False
         )
@@ -89,7 +94,7 @@ class Client:
             headers=kinds | dict(headers or {}),
             timeout=_TIMEOUT if timeout is None else timeout,
         )
-        return response.json() if response.content else None
+        return _content(response)
 
     def upload(self, path: str, file: Path, **query: Any) -> Any:
         """PUT a file's bytes, streamed."""
@@ -102,7 +107,7 @@ class Client:
                 headers={"Content-Type": "application/octet-stream"},
                 timeout=600.0,
             )
-        return response.json() if response.content else None
+        return _content(response)
 
     def download(self, path: str, file: Path) -> None:
         """GET bytes into a file, which appears only once it is whole."""
@@ -115,7 +120,7 @@ class Client:
                 with unfinished.open("wb") as handle:
                     for chunk in response.iter_bytes():
                         handle.write(chunk)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise self._unreachable(error) from error
         unfinished.replace(file)
 
@@ -127,31 +132,33 @@ class Client:
             "gpus": list(gpus),
             "versions": dict(versions or {"python": platform.python_version()}),
         }
-        return str(self.post("/workers", body)["worker_id"])
+        answer = self.post("/workers", body)
+        with well_formed("a worker's registration"):
+            return str(answer["worker_id"])
 
     def lease(
         self, worker_id: str, *, studies: Sequence[str] | None = None, wait_seconds: float = _LONG_POLL_SECONDS
     ) -> LeasedTrial | None:
-        """A trial to train, or None if none came up within `wait_seconds`."""
+        """A trial to train, or None if none came up within `wait_seconds`; `studies`, by name or id, limits whose."""
         body = {"worker_id": worker_id, "studies": studies, "wait_seconds": wait_seconds}
         answer = self.call("POST", "/leases", body=body, timeout=wait_seconds + 30)
-        return None if answer is None else LeasedTrial(self, answer)
+        with well_formed("a lease"):
+            return None if answer is None else LeasedTrial(self, answer)
 
     def trials(self, study: str, *, wait_seconds: float = 0.0) -> Iterator[LeasedTrial]:
-        """Lease one trial after the other until the study gives no more (each is kept alive meanwhile).
+        """Lease one trial after the other until the study, by name or id, gives no more (each is kept alive meanwhile).
 
         One that the loop body does not finish, because it raises or leaves the loop, is given back.
         """
-        study_id = self.study(study)["id"]
         worker_id = self.register()
-        while (trial := self.lease(worker_id, studies=[study_id], wait_seconds=wait_seconds)) is not None:
+        while (trial := self.lease(worker_id, studies=[study], wait_seconds=wait_seconds)) is not None:
             with trial:
                 yield trial
 
     def _send(self, verb: str, path: str, **options: Any) -> httpx2.Response:
         try:
             response = self._http.request(verb, f"/api/v1{path}", **options)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise self._unreachable(error) from error
         if response.status_code >= 400:
             raise _refused(response)
@@ -159,7 +166,7 @@ class Client:
             raise Refused(response.status_code, f"{self.server} answered with a redirect; is that the service's address?")
         return response
 
-    def _unreachable(self, error: httpx2.TransportError) -> Unreachable:
+    def _unreachable(self, error: httpx2.RequestError) -> Unreachable:
         return Unreachable(f"no answer from {self.server} ({error or type(error).__name__}); is `tuner serve` running there?")
 
 
@@ -177,17 +184,42 @@ def _nobody(settings: Settings) -> str:
     )
 
 
-def _token_from(file: Path) -> str:
-    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+def _local_token(server: str, settings: Settings) -> str:
+    """This machine's own token. It may do everything here, so no other machine ever gets to see it."""
+    if server != local_service(settings) and not _is_loopback(server):
+        raise ServiceError(
+            f"no token for {server}: set TUNER_TOKEN to one of that service (there: `tuner tokens create ROLE`); "
+            f"{settings.token_file} is only for the service on this machine"
+        )
+    return settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file.exists() else ""
+
+
+def _is_loopback(server: str) -> bool:
+    host = urlsplit(server).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _content(response: httpx2.Response) -> Any:
+    with well_formed("JSON"):
+        return response.json() if response.content else None
 
 
 def _refused(response: httpx2.Response) -> Refused:
     try:
         problem = response.json()
     except ValueError:
-        problem = {}
-    errors = [FieldError(entry["field"], entry["message"]) for entry in problem.get("errors", [])]
-    return Refused(response.status_code, problem.get("detail") or f"the service answered {response.status_code}", errors)
+        problem = None
+    nothing_told = Refused(response.status_code, f"the service answered {response.status_code}")
+    if not isinstance(problem, dict):
+        return nothing_told  # a proxy's page, say
+    try:
+        errors = [FieldError(entry["field"], entry["message"]) for entry in problem.get("errors", [])]
+    except (KeyError, TypeError):
+        return nothing_told
+    return Refused(response.status_code, str(problem.get("detail") or nothing_told.detail), errors)
 
 
 def _chunks(handle: Any, size: int = 1 << 20) -> Iterable[bytes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.definition import Checkpoint, Metric, ParamValue, Verdict
+from studies.definition import RESUMED_LATER, Checkpoint, Metric, ParamValue, Verdict
 from studies.errors import FailureKind
-from tuner.errors import Refused, ServiceError
+from tuner.errors import Refused, ServiceError, Unreachable
 
 if TYPE_CHECKING:
     from tuner.client import Client
@@ -32,7 +33,7 @@ class LeasedTrial:
         self.fingerprint: str | None = lease.get("fingerprint")
         self.resume: Mapping[str, Any] | None = lease["resume"]  # {epoch, step} of the checkpoint to go on from
         self.verdict = Verdict()  # the newest one, from whichever call
-        self._expires_in: float = lease["expires_in"]
+        self._expires_in = float(lease["expires_in"])
         self._client = client
         self._finished = False
         self._closing = threading.Event()
@@ -65,7 +66,7 @@ class LeasedTrial:
 
     def send(self, metrics: Sequence[Mapping[str, Any]]) -> Verdict:
         """A batch of metric points in the contract's form. Sent again after a lost connection, it counts once."""
-        return self._judged(f"/leases/{self.id}/metrics", {"metrics": list(metrics)})
+        return self._judged("metrics", {"metrics": list(metrics)})
 
     def log(self, text: str) -> None:
         self._client.post(f"/leases/{self.id}/logs", {"text": text})
@@ -83,7 +84,17 @@ class LeasedTrial:
         self._client.download(f"/leases/{self.id}/checkpoint", file)
 
     def finish(self, values: Mapping[str, float], details: Mapping[str, Any] | None = None) -> None:
-        """The trial ran to its end (or stopped when told to) with these values."""
+        """The trial ran to its end, or stopped when told to, with these values.
+
+        Told to stop for now (`paused`, `preempted`) it is given back instead: what it reached so far is no result.
+        """
+        if self.verdict.reason in RESUMED_LATER:
+            self.release()
+        else:
+            self.complete(values, details)
+
+    def complete(self, values: Mapping[str, float], details: Mapping[str, Any] | None = None) -> None:
+        """These values are the trial's result, whatever it was told meanwhile."""
         self._end({"state": "completed", "values": dict(values), "details": dict(details or {})})
 
     def fail(self, kind: FailureKind, message: str) -> None:
@@ -94,23 +105,39 @@ class LeasedTrial:
         self._end({"state": "released"})
 
     def _end(self, body: Mapping[str, Any]) -> None:
-        self._client.post(f"/leases/{self.id}/finish", body)
+        if self.verdict.reason != "lost":
+            self._post("finish", body)
         self._finished = True
 
-    def _judged(self, path: str, body: object) -> Verdict:
+    def _judged(self, what: str, body: object) -> Verdict:
+        answer = self._post(what, body)
+        if answer is not None:
+            with well_formed("a verdict"):
+                self.verdict = Verdict(stop=answer["verdict"] == "stop", reason=answer["reason"])
+        return self.verdict
+
+    def _post(self, what: str, body: object) -> Any:
+        """The answer, or None where the trial is no longer ours: `verdict` says so then."""
         try:
-            answer = self._client.post(path, body)
+            return self._client.post(f"/leases/{self.id}/{what}", body)
         except Refused as refusal:
             if refusal.status != 409:
                 raise
             self.verdict = LOST
-        else:
-            self.verdict = Verdict(stop=answer["verdict"] == "stop", reason=answer["reason"])
-        return self.verdict
+            return None
 
     def _beat(self) -> None:
         while not self._closing.wait(min(_MOST_SECONDS_BETWEEN_HEARTBEATS, self._expires_in / 4)):
             try:
-                self._judged(f"/leases/{self.id}/heartbeat", {})
+                self._judged("heartbeat", {})
             except ServiceError:
                 continue  # training goes on through an outage; the lease decides whether it was too long
+
+
+@contextmanager
+def well_formed(what: str) -> Iterator[None]:
+    """Reading an answer of the service: one of another shape comes from something else, a proxy say. Raises Unreachable."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreachable(f"the answer is not {what} ({error!r}); is that the service's address?") from error

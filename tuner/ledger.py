@@ -24,9 +24,11 @@ class Change:
         self.connection = connection
         self.news: list[tuple[Kind, dict[str, Any]]] = []
         self._searches = searches
+        self._touched: set[str] = set()  # studies whose search may hold what is not in rows yet
 
     def search(self, study: Study) -> Search:
         """The study's search, rebuilt from rows if it is not in memory."""
+        self._touched.add(study.id)
         if study.id not in self._searches:
             reports = metrics_of_study(self.connection, study.id, name=objective_of(study.spec).metric)
             self._searches[study.id] = Search(study, trials_of(self.connection, study.id), reports)
@@ -38,8 +40,14 @@ class Change:
 
     def tell_search(self, trial: Trial) -> None:
         """A trial has ended; a search that is not in memory will read so from its row."""
+        self._touched.add(trial.study_id)
         if trial.study_id in self._searches:
             self._searches[trial.study_id].tell(trial)
+
+    def undo(self) -> None:
+        """The transaction is undone: drop what memory holds of it."""
+        for study_id in self._touched:
+            self.forget_search(study_id)
 
     def tell(self, kind: Kind, **data: Any) -> None:
         self.news.append((kind, data))
@@ -54,8 +62,8 @@ class Ledger:
     def __init__(self, database: Database, events: EventLog) -> None:
         self.database = database
         self.events = events
-        self._searches: dict[str, Search] = {}
-        database.on_rollback = self._searches.clear
+        self.searches: dict[str, Search] = {}  # by study; used on the writer's thread only
+        database.on_rollback = self.searches.clear
 
     def read(self) -> AbstractContextManager[Connection]:
         return self.database.read()
@@ -64,8 +72,12 @@ class Ledger:
         """Run `work` in one transaction; listeners hear of it after the commit."""
 
         def in_transaction(connection: Connection) -> tuple[Result, Change]:
-            change = Change(connection, self._searches)
-            return work(change), change
+            change = Change(connection, self.searches)
+            try:
+                return work(change), change
+            except BaseException:
+                change.undo()
+                raise
 
         result, change = self.database.write(in_transaction)
         for kind, data in change.news:

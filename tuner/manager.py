@@ -20,7 +20,7 @@ from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.ledger import Change, Ledger
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
-from tuner.search import draw_seed, resource
+from tuner.search import attrs_up_to, draw_seed, resource
 from tuner.spec import StudySpec, objective_of
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
@@ -96,6 +96,8 @@ class Manager:
 
         def work(change: Change) -> Verdict:
             trial, study = self._held(change, lease_id)
+            if trial.state in ("completed", "failed"):
+                raise StaleLease(lease_id)
             if not trial.finished:
                 self._extend(change, lease_id, now)
             return verdict(trial, study)
@@ -145,6 +147,8 @@ class Manager:
 
         def work(change: Change) -> None:
             trial, _ = self._held(change, lease_id)
+            if trial.finished:
+                raise StaleLease(lease_id)
             metric_rows.append_logs(change.connection, trial_id=trial.id, attempt=trial.attempt, lines=lines, now=now)
 
         self.ledger.change(work)
@@ -215,6 +219,8 @@ class Manager:
         checkpoint = checkpoint_rows.checkpoint_of(change.connection, trial.id)
         metric_rows.supersede_metrics(change.connection, trial.id, after_step=-1 if checkpoint is None else checkpoint.step)
         change.forget_search(study.id)
+        attrs = attrs_up_to(study.spec.pruner, trial.search_attrs, 0.0 if checkpoint is None else checkpoint.epoch)
+        trial_rows.set_search_attrs(change.connection, trial.id, attrs)
         if checkpoint is not None:
             scores = _scores(study, metric_rows.metrics_of(change.connection, trial.id))
             trial_rows.note_progress(

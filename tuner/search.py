@@ -87,7 +87,7 @@ class Search:
 
     def tell(self, trial: Trial) -> None:
         """Note how a trial ended, once."""
-        state, value = _ending(trial)
+        state, value = ending_of(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
         self._storage.set_trial_state_values(trial.number, state, values)
 
@@ -96,7 +96,7 @@ class Search:
 
     def _frozen(self, trial: Trial, points: Sequence[MetricPoint]) -> optuna.trial.FrozenTrial:
         searched = {name: value for name, value in trial.params.items() if name in self._distributions}
-        state, value = _ending(trial)
+        state, value = ending_of(trial)
         return optuna.trial.create_trial(
             state=state,
             value=value if state is OptunaState.COMPLETE else None,
@@ -138,11 +138,18 @@ def make_sampler(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.B
 
 def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
     if isinstance(pruner, MedianPruner):
-        # Optuna counts a warm-up step as one that is never pruned: `min_epochs` is the first that may be.
-        return optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs - 1)
+        return optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)
     if isinstance(pruner, AshaPruner):
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
     return optuna.pruners.NopPruner()
+
+
+def attrs_up_to(pruner: Pruner, attrs: Mapping[str, Any], epoch: float) -> dict[str, Any]:
+    """What of a trial's `search_attrs` still holds when it goes back to `epoch`: ASHA's rungs above are to be reached again."""
+    if not isinstance(pruner, AshaPruner):
+        return dict(attrs)
+    rungs = {f"completed_rung_{rung}": pruner.min_epochs * pruner.reduction_factor**rung for rung in range(len(attrs))}
+    return {name: value for name, value in attrs.items() if rungs.get(name, 0) <= epoch}
 
 
 def draw_seed(study_seed: int, number: int) -> int:
@@ -199,7 +206,7 @@ def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution
     return FloatDistribution(parameter.min, top, step=parameter.step, log=parameter.log)
 
 
-def _ending(trial: Trial) -> tuple[OptunaState, float | None]:
+def ending_of(trial: Trial) -> tuple[OptunaState, float | None]:
     """A trial's state in Optuna's terms. One that waits already has its parameters, so it counts as running."""
     if trial.state == "completed" and trial.value is not None:
         return OptunaState.COMPLETE, trial.value

@@ -70,6 +70,7 @@ def open_service(
         access=Access(ledger),
         artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
     )
+    service.artifacts.sweep()
     closing = threading.Event()
 
     def expire() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# NoDecode: pydantic-settings itself would take nothing but JSON.
+Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -18,14 +23,27 @@ class Settings(BaseSettings):
     database_url: str | None = None  # default: SQLite in `home`
     host: str = "127.0.0.1"
     port: int = Field(default=8321, ge=0, le=65535)  # 0: any free port
-    allowed_hosts: tuple[str, ...] = ()  # names besides the bound address under which browsers reach the service
+    allowed_hosts: Names = ()  # names besides the bound address under which browsers reach the service
     server: str | None = None  # where clients and workers find the service
     token: SecretStr | None = None  # what they authenticate with; default: the file in `home`
     lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
-    allowed_sources: tuple[str, ...] | None = None  # patterns of paths and hub ids that studies may name; None: any
+    allowed_sources: Names | None = None  # patterns of paths and hub ids that studies may name; None: any
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
     max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request
     max_artifact_bytes: int = Field(default=10_000_000_000, gt=0)
+
+    @field_validator("allowed_hosts", "allowed_sources", mode="before")
+    @classmethod
+    def _listed(cls, raw: object) -> object:
+        """A list may be given as `a,b` or as JSON."""
+        if not isinstance(raw, str):
+            return raw
+        if not raw.lstrip().startswith("["):
+            return [name.strip() for name in raw.split(",") if name.strip()]
+        try:
+            return json.loads(raw)
+        except ValueError:
+            raise ValueError('must be a list such as a,b or ["a", "b"]') from None
 
     @property
     def url(self) -> str:

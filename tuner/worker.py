@@ -108,7 +108,7 @@ class Worker:
             job = self._job(trial, slot, folder)
         except InvalidInput as error:
             return TrialFailure("data", f"on {platform.node()}: {error}")
-        process = TrialProcess(job, environment_of(slot))
+        process = TrialProcess(job, environment_of(slot, job.device))
         try:
             return self._follow(trial, process)
         finally:
@@ -120,7 +120,13 @@ class Worker:
         if trial.resume is None:
             return job
         file = folder / "resume.safetensors"
-        self._patiently(lambda: trial.load_checkpoint(file))
+        try:
+            self._patiently(lambda: trial.load_checkpoint(file))
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+            log.warning("the checkpoint is gone; starting anew", study=trial.study_id, trial=trial.number, error=refusal.detail)
+            return job
         return replace(job, resume=file)
 
     def _follow(self, trial: LeasedTrial, process: TrialProcess) -> Outcome | TrialFailure | Verdict:
@@ -158,7 +164,7 @@ class Worker:
         try:
             self._tell_end(trial, ending, folder)
         except Refused as refusal:
-            if refusal.status in (401, 403, 409):
+            if refusal.status in (401, 403, 409, 429) or refusal.status >= 500:
                 raise
             trial.fail("code", f"the service refused the result ({refusal.status}): {refusal.detail}")
 
@@ -173,7 +179,7 @@ class Worker:
             if ending.stopped is None:
                 for file in sorted((folder / "model").glob("*")):
                     self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
-            self._patiently(lambda: trial.finish(ending.values, ending.details))
+            self._patiently(lambda: trial.complete(ending.values, ending.details))
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat a call while the service gives no answer: every call of a worker may be repeated."""
@@ -182,7 +188,7 @@ class Worker:
             try:
                 return call()
             except (Unreachable, Refused) as error:
-                if self.stopping.is_set() or (isinstance(error, Refused) and error.status not in (429, 503)):
+                if self.stopping.is_set() or (isinstance(error, Refused) and error.status != 429 and error.status < 500):
                     raise
                 log.warning("no answer from the service; trying again", error=str(error), seconds=pause)
                 self.stopping.wait(pause)
@@ -202,15 +208,22 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
         data_seed=spec.seed,
         seed=trial.seed,
         fingerprint=trial.fingerprint,
-        device="cpu" if slot.gpu is None else "cuda",
+        device="cpu" if slot.gpu is None or spec.resources.gpus == 0 else "cuda",
         threads=slot.threads,
         folder=folder,
     )
 
 
-def environment_of(slot: Slot) -> dict[str, str]:
+def environment_of(slot: Slot, device: str) -> dict[str, str]:
     """The variables that hold a trial to its slot; without CUDA_VISIBLE_DEVICES it would see every GPU."""
-    return {"CUDA_VISIBLE_DEVICES": "" if slot.gpu is None else str(slot.gpu), "OMP_NUM_THREADS": str(slot.threads)}
+    visible = "" if slot.gpu is None or device == "cpu" else _name_of_gpu(slot.gpu)
+    return {"CUDA_VISIBLE_DEVICES": visible, "OMP_NUM_THREADS": str(slot.threads)}
+
+
+def _name_of_gpu(index: int) -> str:
+    """Where this worker itself sees only some of the machine's GPUs, `index` counts among those."""
+    ours = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ours.split(",")[index].strip() if ours else str(index)
 
 
 def make_slots(gpus: int, wanted: int | None) -> list[Slot]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from anyio import from_thread
@@ -17,8 +17,8 @@ from api.feed import Feed
 from api.files import file_answer
 from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
 from tuner.artifacts import check_name
-from tuner.db import trial_rows
-from tuner.errors import StaleLease
+from tuner.db import study_rows, trial_rows
+from tuner.errors import NotFound, StaleLease
 from tuner.manager import Ending
 from tuner.records import Trial
 from tuner.service import Service, utc_now
@@ -33,9 +33,10 @@ LeaseId = Annotated[Text, Path(max_length=100)]
 async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, feed: FeedDep) -> Any:
     """A trial for a worker, as soon as there is one."""
     seen = service.events.last_id()
+    studies = None if body.studies is None else await run_in_threadpool(_ids, service, body.studies)
     deadline = asyncio.get_running_loop().time() + body.wait_seconds
     while True:
-        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=body.studies, now=utc_now())
+        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=studies, now=utc_now())
         if lease is not None:
             break
         following = await _work_may_be_there(feed, seen, deadline)
@@ -112,6 +113,18 @@ def finish(lease_id: LeaseId, body: FinishBody, service: ServiceDep, now: Now) -
     if trial is not None:  # None: it was put back, and keeps its files for the next attempt
         service.artifacts.keep_best(trial.study_id)
     return FinishedAnswer(state=outcome)
+
+
+def _ids(service: Service, names_or_ids: Sequence[str]) -> list[str]:
+    """A worker's token can't look studies up, so it may name them as people do. Raises NotFound."""
+    ids = []
+    with service.ledger.read() as connection:
+        for name in names_or_ids:
+            study = study_rows.find_study(connection, name)
+            if study is None:
+                raise NotFound(f"no study {name!r}")
+            ids.append(study.id)
+    return ids
 
 
 async def _work_may_be_there(feed: Feed, seen: str, deadline: float) -> str | None:

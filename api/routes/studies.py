@@ -16,7 +16,7 @@ from api.filters import read_states
 from api.paging import read_study_cursor, study_cursor
 from api.schemas import DryRunAnswer, FactsAnswer, Page, StudyAnswer
 from studies.space import Parameter
-from tuner.allowed import check_allowed
+from tuner.allowed import allowed_by, check_allowed
 from tuner.db import study_rows
 from tuner.lifecycle import default_params
 from tuner.overview import overview, overviews
@@ -44,7 +44,7 @@ def create_study(
 ) -> Any:
     """Check a study and start it. With an Idempotency-Key, the same request sent again answers the same study."""
     spec = parse(body)
-    check_allowed(spec, service.settings.allowed_sources)
+    check_allowed(spec, allowed_by(service.settings))
     checked = check(spec, check_data=service.settings.check_data)
     if dry_run:
         return Response(_dry_run(checked).model_dump_json(), media_type="application/json")

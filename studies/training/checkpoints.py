@@ -86,7 +86,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, order: random.Random) -> Progress:
-    """Put everything back as it was when `file` was written. Raises TrialFailure("data") if it is damaged or of another model."""
+    """Put everything back as it was when `file` was written.
+
+    Raises TrialFailure("data") if it is damaged or of another model; nothing was changed then.
+    """
     try:
         with safe_open(file, framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -94,25 +97,40 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
         if metadata.get("format") != _FORMAT:
             raise TrialFailure("data", f"the checkpoint {file.name} has the format {metadata.get('format')!r}, not {_FORMAT!r}")
         header = json.loads(metadata["header"])
-        load_trained_state(model, _under("model", tensors))
+        version, words, gauss = header["order"]
+        latest_is_best = header["best_epoch"] == header["epoch"]
+        progress = Progress(
+            epoch=header["epoch"],
+            step=header["step"],
+            best_epoch=header["best_epoch"],
+            best=header["best"],
+            best_weights=_under("model" if latest_is_best else "best", tensors),
+        )
+        generator = tensors["rng.torch"]
+        schedule_state = header["schedule"] | {"lr_lambdas": [None] * len(header["groups"])}
+        weights = _under("model", tensors)
+        _check_fit(model, weights)
         optimizer.load_state_dict(_optimizer_state(header, tensors))
-        schedule.load_state_dict(header["schedule"] | {"lr_lambdas": [None] * len(header["groups"])})
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrialFailure("data", f"the checkpoint {file.name} can't be used: {error}") from error
-    version, words, gauss = header["order"]
+    schedule.load_state_dict(schedule_state)
     order.setstate((version, tuple(words), gauss))
-    torch.set_rng_state(tensors["rng.torch"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([tensors[f"rng.cuda.{index}"] for index in range(torch.cuda.device_count())])
-    latest_is_best = header["best_epoch"] == header["epoch"]
-    best_weights = _under("model" if latest_is_best else "best", tensors)
-    return Progress(
-        epoch=header["epoch"],
-        step=header["step"],
-        best_epoch=header["best_epoch"],
-        best=header["best"],
-        best_weights=best_weights,
-    )
+    load_trained_state(model, weights)
+    torch.set_rng_state(generator)
+    # Written on a machine with fewer GPUs, or none, it says nothing of the others.
+    for index in range(torch.cuda.device_count()):
+        if (state := tensors.get(f"rng.cuda.{index}")) is not None:
+            torch.cuda.set_rng_state(state, index)
+    return progress
+
+
+def _check_fit(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raises ValueError unless `weights` are those of this model, frozen where it is."""
+    expected = {name: tensor.shape for name, tensor in trained_state(model).items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if found != expected:
+        example = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))
+        raise ValueError(f"it is of another model or depth: {example} is {found.get(example)}, not {expected.get(example)}")
 
 
 def _optimizer_state(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:

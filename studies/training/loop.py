@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 import random
@@ -30,6 +31,7 @@ from studies.training.optim import build_optimizer, build_schedule
 from studies.training.predict import compute_logits
 from studies.training.settings import settings_of
 
+log = logging.getLogger(__name__)
 EVALUATION_BATCH_SIZE = 64
 
 
@@ -74,7 +76,13 @@ def _train(job: Job, report: Report, keep: Keep) -> Outcome:
     lengths = training.lengths
     seconds["prepare"] = time.perf_counter() - started
 
-    progress = Progress() if job.resume is None else load_checkpoint(job.resume, model, optimizer, schedule, order)
+    progress = Progress()
+    if job.resume is not None:
+        try:
+            progress = load_checkpoint(job.resume, model, optimizer, schedule, order)
+        except TrialFailure as failure:
+            # It would save time, no more: nothing was loaded yet, and the trial can still be trained from its start.
+            log.warning("starting from epoch 0: %s", failure.message)
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
         began = time.perf_counter()
         model.train()

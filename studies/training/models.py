@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import is_offline_mode, try_to_load_from_cache
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -38,6 +39,7 @@ def load_classifier(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         location = resolve(reference)
+        _check_here(location)
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         _fit_tokenizer(tokenizer, config, max_length)
@@ -56,6 +58,15 @@ def load_classifier(
     except (InvalidInput, OSError, ValueError) as error:
         raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
     return model, tokenizer
+
+
+def _check_here(location: str) -> None:
+    """transformers' own message would send the reader to look after the network."""
+    if not Path(location).is_dir() and is_offline_mode() and not isinstance(try_to_load_from_cache(location, "config.json"), str):
+        raise TrialFailure(
+            "data",
+            f"model {location!r} is not on this machine, and downloads are off; start the worker with HF_HUB_OFFLINE=0 to allow",
+        )
 
 
 def _fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_length: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from api.feed import Feed
+from tests.api.helpers import run
 from tuner.events import EventLog
 
 
@@ -15,7 +16,7 @@ def test_news_that_are_there_come_at_once() -> None:
         events.publish("trial", study_id="a")
         return [event.kind for event in await feed.after(start, seconds=None)]
 
-    assert asyncio.run(walk()) == ["study", "trial"]
+    assert run(walk()) == ["study", "trial"]
 
 
 def test_an_event_of_another_thread_wakes_all_who_wait() -> None:
@@ -30,7 +31,7 @@ def test_an_event_of_another_thread_wakes_all_who_wait() -> None:
         thread.join()
         return [[event.kind for event in part] for part in news]
 
-    assert asyncio.run(walk()) == [["metric"]] * 3
+    assert run(walk()) == [["metric"]] * 3
 
 
 def test_waiting_ends_with_its_time() -> None:
@@ -39,7 +40,7 @@ def test_waiting_ends_with_its_time() -> None:
         feed = Feed(events)
         return len(await feed.after(events.last_id(), seconds=0.01)), len(await feed.after(events.last_id(), seconds=-1))
 
-    assert asyncio.run(walk()) == (0, 0)
+    assert run(walk()) == (0, 0)
 
 
 def test_waiting_ends_when_the_feed_closes() -> None:
@@ -52,7 +53,7 @@ def test_waiting_ends_when_the_feed_closes() -> None:
         events.publish("study", study_id="a")
         return list(await waiting) == [] and list(await feed.after("x-1", seconds=None)) == []
 
-    assert asyncio.run(walk())
+    assert run(walk())
 
 
 def test_what_was_missed_is_a_reset() -> None:
@@ -60,4 +61,4 @@ def test_what_was_missed_is_a_reset() -> None:
         feed = Feed(EventLog())
         return [event.kind for event in await feed.after("of-7", seconds=None)]
 
-    assert asyncio.run(walk()) == ["reset"]
+    assert run(walk()) == ["reset"]

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.walk.conftest import Spawn, connect, quick_study, wait_until
 from tuner.client import Client
+from tuner.db.checkpoint_rows import checkpoint_of
+from tuner.db.engine import make_engine
+from tuner.db.tables import metrics as table
 from tuner.errors import Unreachable
 
 pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
@@ -50,7 +54,7 @@ def test_a_killed_worker_costs_no_result_and_changes_no_number(spawn: Spawn, hom
         assert ended(client, "undisturbed")["state"] == "completed"
 
         client.post("/studies", one_long_trial("disturbed"))
-        wait_until(lambda: (client.get("/studies/disturbed/trials/0")["epoch"] or 0) >= 2)
+        wait_until(lambda: checkpointed_epoch(home, trial_id=2) == 2.0)
         os.kill(first.pid, signal.SIGKILL)
         spawn("worker", "--slots", "1", "--gpus", "0")
         assert ended(client, "disturbed")["state"] == "completed"
@@ -59,6 +63,10 @@ def test_a_killed_worker_costs_no_result_and_changes_no_number(spawn: Spawn, hom
         assert [attempt["outcome"] for attempt in trial["attempts"]] == ["lost", "completed"]
         assert trial["retries"] == 1
         assert metrics(client, "disturbed") == metrics(client, "undisturbed")
+        # Trained from the start again the numbers would be the same: the rows tell which attempt each epoch is of.
+        epochs = epochs_by_attempt(home, trial_id=2)
+        assert epochs[1][:2] == [1.0, 2.0]
+        assert epochs[1] + epochs[2] == [1.0, 2.0, 3.0, 4.0]
         assert trial["value"] == client.get("/studies/undisturbed/trials/0")["value"]
 
 
@@ -97,6 +105,23 @@ def test_a_second_service_stands_by_and_takes_over(spawn: Spawn, home: Path, tmp
         assert time.monotonic() - killed_at < 15
         with Client(client.server, token) as same_token:
             assert same_token.get("/studies")["total"] == 0
+
+
+def epochs_by_attempt(home: Path, *, trial_id: int) -> dict[int, list[float]]:
+    engine = make_engine(f"sqlite:///{home / 'tuner.db'}")
+    counts = (table.c.trial_id == trial_id) & table.c.superseded.is_(False) & (table.c.name == "accuracy")
+    with engine.connect() as connection:
+        rows = list(connection.execute(select(table.c.attempt, table.c.epoch).where(counts).order_by(table.c.step)))
+    engine.dispose()
+    return {attempt: [epoch for other, epoch in rows if other == attempt] for attempt, _ in rows}
+
+
+def checkpointed_epoch(home: Path, *, trial_id: int) -> float | None:
+    engine = make_engine(f"sqlite:///{home / 'tuner.db'}")
+    with engine.connect() as connection:
+        found = checkpoint_of(connection, trial_id)
+    engine.dispose()
+    return None if found is None else found.epoch
 
 
 def answers(client: Client) -> bool:

@@ -73,3 +73,8 @@ def test_what_is_no_model_is_told_at_the_field(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "config.json").write_text("{")
     assert "config.json can't be read" in error_of(tmp_path)
+
+
+def test_a_home_folder_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match="model: '~nosuchuser/x' names the home folder of a user not known here"):
+        resolve("~nosuchuser/x")

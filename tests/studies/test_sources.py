@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from studies.errors import InvalidInput
-from studies.sources import read_rows
+from studies.sources import local_path, read_rows
 
 COLUMNS = {"text": "text", "label": "label"}
 RECORDS = [{"text": "hello, world", "label": "a"}, {"text": 'say "hi"\nthere', "label": "b"}]
@@ -122,3 +122,9 @@ def test_text_that_is_not_utf8_names_the_byte(tmp_path: Path) -> None:
 
 def test_a_file_that_only_claims_to_be_parquet(tmp_path: Path) -> None:
     assert "a.parquet is not a parquet file" in error_of(file(tmp_path, "a.parquet", "text,label\n"))
+
+
+def test_a_home_folder_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match="data.train: '~nosuchuser/x.csv' names the home folder of a user not known here"):
+        read_rows("~nosuchuser/x.csv", {}, where="data.train")
+    assert local_path("~/x", "model") == Path.home() / "x"

@@ -7,7 +7,8 @@ import pytest
 
 from studies.errors import InvalidInput
 from tests.simulation import study_body
-from tuner.allowed import check_allowed
+from tuner.allowed import NO_FILES, allowed_by, check_allowed
+from tuner.settings import Settings
 from tuner.spec import StudySpec, parse
 
 
@@ -41,7 +42,7 @@ def test_shares_are_no_sources() -> None:
     assert refused(spec(validation=0.2, test=0.1), []) == []
 
 
-@pytest.mark.parametrize("way", ["{allowed}/../secret.csv", "{allowed}/link.csv"])
+@pytest.mark.parametrize("way", ["{allowed}/../secret.csv", "{allowed}/link.csv", "{allowed}/l?nk.csv", "{allowed}/*"])
 def test_a_path_counts_as_where_it_leads(tmp_path: Path, way: str) -> None:
     allowed = tmp_path / "allowed"
     allowed.mkdir()
@@ -51,5 +52,12 @@ def test_a_path_counts_as_where_it_leads(tmp_path: Path, way: str) -> None:
 
 
 def test_the_message_says_what_is_allowed() -> None:
-    with pytest.raises(InvalidInput, match=r"data\.train: is not among .*allowed: built-in ones, and /data/\*"):
+    with pytest.raises(InvalidInput, match=r"data\.train: is not among TUNER_ALLOWED_SOURCES .*built-in ones, and /data/\*"):
         check_allowed(spec(train="/etc/a.csv"), ["/data/*"])
+
+
+def test_people_on_this_machine_may_name_any_file_and_others_none() -> None:
+    assert allowed_by(Settings(host="127.0.0.1")) is None
+    assert allowed_by(Settings(host="0.0.0.0")) == NO_FILES
+    assert allowed_by(Settings(host="0.0.0.0", allowed_sources=("/data/*",))) == ("/data/*",)
+    assert refused(spec("org/model", train="/etc/a.csv"), list(NO_FILES)) == ["data.train"]

@@ -122,3 +122,38 @@ def test_the_files_of_a_deleted_study_can_be_removed(bench: Bench) -> None:
     store.remove(paths)
     store.remove(paths)
     assert files(store) == []
+
+
+def test_what_a_dead_service_received_in_part_is_removed_at_the_next_start(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    attach(bench, lease, "whole", b"content")
+    (store.folder / "ab").mkdir(exist_ok=True)
+    (store.folder / "ab" / "0123.part").write_bytes(b"cont")
+    assert store.sweep() == 1
+    assert [file.read_bytes() for file in files(store)] == [b"content"]
+
+
+def test_a_checkpoint_replaces_the_one_before_and_goes_with_the_end_of_the_trial(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    for epoch in (1, 2):
+        upload = store.receive([b"epoch %d" % epoch])
+        store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=epoch, step=10 * epoch, now=bench.clock())
+    kept, file = store.checkpoint(bench.trial(0))
+    assert (kept.epoch, kept.step, file.read_bytes(), len(files(store))) == (2.0, 20, b"epoch 2", 1)
+    bench.finish(lease, 0.5)
+    store.keep_best(bench.study_id)
+    assert files(store) == []
+    with pytest.raises(NotFound, match="trial 0 has no checkpoint"):
+        store.checkpoint(bench.trial(0))
+
+
+def test_a_checkpoint_under_a_stale_lease_changes_nothing(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    upload = store.receive([b"good"])
+    store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=1, step=10, now=bench.clock())
+    before = all_rows(bench.service)
+    late = store.receive([b"late"])
+    with pytest.raises(StaleLease):
+        store.attach_checkpoint("another", bench.trial(0), late, epoch=2, step=20, now=bench.clock())
+    assert all_rows(bench.service) == before
+    assert [file.read_bytes() for file in files(store)] == [b"good"]

@@ -24,16 +24,23 @@ def test_the_number_of_trials_is_a_limit_for_new_ones_only(service: Service, clo
         assert limit_reached(connection, bench.study(), clock()) is None
 
 
-def test_hours_count_from_the_creation(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"hours": 0.5})
+def test_hours_are_those_in_which_a_trial_ran(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, budget={"hours": 1}, parallelism=2)
+    clock.forward(36_000)  # no worker yet
+    first, second = bench.lease(), bench.lease()  # side by side: counted once
+    clock.forward(1800)
+    bench.finish(first, 0.5)
+    bench.finish(second, 0.5)
+    clock.forward(36_000)  # nobody works at night
+    bench.lease()
     clock.forward(1799)
     assert reason(bench) is None
     clock.forward(1)
-    assert reason(bench) == "0.5 hours have passed"
+    assert reason(bench) == "trials have run for 1 hours"
 
 
-def test_gpu_hours_count_every_attempt_and_every_gpu(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock, budget={"gpu_hours": 4})
+def test_gpu_hours_count_one_gpu_for_every_attempt(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, budget={"gpu_hours": 2})
     gpus = [{"name": "g", "memory": 1}] * 2
     bench.worker_id = service.manager.register(host="n1", pid=1, gpus=gpus, versions={}, now=clock()).id
     first = bench.lease()
@@ -45,10 +52,10 @@ def test_gpu_hours_count_every_attempt_and_every_gpu(service: Service, clock: Cl
     assert bench.lease().trial == lost.trial
     clock.forward(1800)
     with service.ledger.read() as connection:
-        assert gpu_hours(connection, bench.study_id, clock()) == pytest.approx(3.0)
+        assert gpu_hours(connection, bench.study_id, clock()) == pytest.approx(1.5)
     assert reason(bench) is None
     clock.forward(1800)
-    assert reason(bench) == "4 GPU-hours are used"
+    assert reason(bench) == "2 GPU-hours are used"
 
 
 def test_a_worker_without_gpu_uses_no_gpu_hours(service: Service, clock: Clock) -> None:

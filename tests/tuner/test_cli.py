@@ -57,6 +57,12 @@ def test_what_a_service_refuses_is_misuse_only_where_fields_are_wrong(run: Run, 
     assert status == 1 and "[/nothing]" in printed
 
 
+def test_a_wrong_setting_is_misuse(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_ALLOWED_HOSTS", '["node1"')
+    status, printed = run("studies", "list")
+    assert status == 2 and "error TUNER_ALLOWED_HOSTS: " in printed and "must be a list such as a,b" in printed
+
+
 def test_without_a_service_it_says_how_to_start_one(run: Run) -> None:
     status, printed = run("studies", "list")
     assert status == 1 and "start one with `tuner serve`" in printed

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from tests.api.conftest import Live, serving
 from tests.simulation import study_body
+from tests.tuner.something_else import something_else
 from tuner.client import Client, local_service
-from tuner.errors import Refused, Unreachable
+from tuner.errors import Refused, ServiceError, Unreachable
 from tuner.settings import Settings
 
 
@@ -43,6 +45,43 @@ def test_a_given_address_and_token_come_first(client: Client, live: Live, settin
         with pytest.raises(Refused) as refusal:
             other.get("/studies")
     assert refusal.value.status == 401
+
+
+def test_the_local_token_goes_to_no_other_machine(live: Live, settings: Settings) -> None:
+    for elsewhere in ("http://node1:8321", "http://127.0.0.1.example:8321", "http://192.0.2.1"):
+        with pytest.raises(ServiceError, match=f"no token for {elsewhere}: set TUNER_TOKEN"):
+            Client(elsewhere, settings=settings)
+        Client(elsewhere, "given", settings=settings).close()
+        Client(elsewhere, settings=settings.model_copy(update={"token": SecretStr("given")})).close()
+    with Client(live.url.replace("127.0.0.1", "localhost"), settings=settings) as here:
+        assert here.get("/studies")["items"] == []
+
+
+def test_a_worker_token_is_enough_to_take_part(client: Client, live: Live, settings: Settings) -> None:
+    client.post("/studies", study_body())
+    with Client(live.url, live.worker_token, settings=settings) as worker:
+        for trial in worker.trials("simulated"):
+            trial.finish({"accuracy": 0.5})
+            break
+        with pytest.raises(Refused, match="no study 'another'"):
+            next(worker.trials("another"))
+    assert client.get("/studies/simulated/trials/0")["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [(b"<html>", "the answer is not JSON"), (b'{"id": "l1"}', "the answer is not a lease"), (b"[]", "the answer is not a lease")],
+)
+def test_an_answer_of_something_else_is_no_answer(body: bytes, message: str) -> None:
+    with something_else((200, body)) as url, Client(url, "token") as client, pytest.raises(Unreachable, match=message):
+        client.lease("w1")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"errors": 1}', b'{"errors": [{}]}', b"{}"])
+def test_an_error_page_of_something_else_is_a_refusal(body: bytes) -> None:
+    with something_else((502, body)) as url, Client(url, "token") as client:
+        with pytest.raises(Refused, match="the service answered 502"):
+            client.lease("w1")
 
 
 def test_without_a_service_one_is_told_how_to_start_it(tmp_path: Path) -> None:

@@ -90,6 +90,33 @@ def test_reports_bring_verdicts(trial: LeasedTrial, client: Client) -> None:
     assert (found["state"], found["value"]) == ("stopped", 0.6)
 
 
+def test_a_finish_when_told_to_pause_gives_the_trial_back(client: Client, trial: LeasedTrial) -> None:
+    with trial:
+        client.post(f"/studies/{trial.study_id}/pause")
+        assert trial.report(step=1, epoch=1.0, accuracy=0.5) == Verdict(stop=True, reason="paused")
+        trial.finish({"accuracy": 0.5})
+    assert state(client) == ("waiting", None)
+
+
+def test_a_result_stands_whatever_was_said_meanwhile(client: Client, trial: LeasedTrial) -> None:
+    with trial:
+        client.post(f"/studies/{trial.study_id}/pause")
+        assert trial.report(step=1, epoch=1.0, accuracy=0.5).stop
+        trial.complete({"accuracy": 0.5})
+    assert state(client) == ("completed", None)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_finish_of_a_lost_trial_is_no_error(client: Client, service: Service, trial: LeasedTrial, told: bool) -> None:
+    with trial:
+        lose(service)
+        if told:
+            assert trial.report(step=1, accuracy=0.5) == LOST
+        trial.finish({"accuracy": 0.5})
+    assert trial.verdict == LOST
+    assert state(client) == ("waiting", None)
+
+
 def test_what_is_finished_is_not_given_back(client: Client, trial: LeasedTrial) -> None:
     with trial:
         trial.finish({"accuracy": 0.5})

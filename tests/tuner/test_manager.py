@@ -573,11 +573,12 @@ def test_a_study_ends_after_so_many_trials_without_gain(service: Service, clock:
 
 def test_a_study_ends_after_its_hours_even_if_nobody_asks(service: Service, clock: Clock) -> None:
     bench = make_bench(service, clock, budget={"hours": 2})
-    bench.complete(0.5)
-    service.manager.expire(now=clock.forward(2 * 3600 - 1))
-    assert bench.study().state == "running"
-    service.manager.expire(now=clock.forward(1))
-    assert (bench.study().state, bench.study().reason) == ("completed", "2 hours have passed")
+    for seconds, state in ((3600, "running"), (3599, "running"), (1, "completed")):
+        lease = bench.lease()
+        clock.forward(seconds)
+        bench.finish(lease, 0.5)
+        assert bench.study().state == state
+    assert bench.study().reason == "trials have run for 2 hours"
 
 
 def test_a_study_all_of_whose_trials_failed_has_failed(service: Service, clock: Clock) -> None:

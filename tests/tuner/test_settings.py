@@ -31,6 +31,25 @@ def test_a_token_does_not_show_in_a_printout(monkeypatch: pytest.MonkeyPatch) ->
     assert "tuner_admin_secret" not in repr(Settings())
 
 
+@pytest.mark.parametrize("value", ["/data/*,org/*", " /data/*, org/*,", '["/data/*", "org/*"]'])
+def test_a_list_may_be_comma_separated_or_json(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TUNER_ALLOWED_SOURCES", value)
+    monkeypatch.setenv("TUNER_ALLOWED_HOSTS", "node1")
+    assert (Settings().allowed_sources, Settings().allowed_hosts) == (("/data/*", "org/*"), ("node1",))
+
+
+def test_no_list_of_sources_is_not_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().allowed_sources is None
+    monkeypatch.setenv("TUNER_ALLOWED_SOURCES", "")
+    assert Settings().allowed_sources == ()
+
+
+def test_a_list_that_is_broken_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_ALLOWED_HOSTS", '["node1"')
+    with pytest.raises(ValidationError, match="must be a list such as a,b"):
+        Settings()
+
+
 @pytest.mark.parametrize(("name", "value"), [("TUNER_PORT", "99999"), ("TUNER_LEASE_SECONDS", "0"), ("TUNER_PORT", "x")])
 def test_a_value_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)

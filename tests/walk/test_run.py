@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -68,6 +69,49 @@ def test_ctrl_c_stops_cleanly_and_a_second_run_goes_on(spawn: Spawn, tuner: Tune
     assert status == 0, output
     assert "going on with study interrupted" in output
     assert "Best of 4 trials" in output
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_leaves_no_process_behind(spawn: Spawn, study_file: Any, home: Path, ending: signal.Signals) -> None:
+    process = spawn("run", study_file("ended", budget={"trials": 50}))
+    with connect(home) as client:
+        worker = wait_until(lambda: client.get("/workers")["items"])[0]["pid"]
+        service = json.loads((home / "service.json").read_text())["pid"]
+    process.send_signal(ending)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "goes on from here" in output, output
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (worker, service))
+
+
+def test_run_brings_its_own_worker_to_a_service_that_has_none(
+    spawn: Spawn, tuner: Tuner, study_file: Any, home: Path, tmp_path: Path
+) -> None:
+    spawn("serve", "--port", "0")
+    with connect(home) as client:
+        status, output = tuner("run", study_file("attached", budget={"trials": 1}), "--json")
+        assert status == 0, output
+        assert client.get("/studies/attached")["state"] == "completed"
+        assert [token["revoked_at"] is None for token in client.get("/tokens")["items"] if token["name"] == "tuner run"] == [
+            False
+        ]
+
+
+def test_run_tells_how_its_worker_ended(spawn: Spawn, study_file: Any, home: Path) -> None:
+    process = spawn("run", study_file("orphaned", budget={"trials": 50}))
+    with connect(home) as client:
+        os.kill(wait_until(lambda: client.get("/workers")["items"])[0]["pid"], signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, output
+    assert "error the worker ended (exit status -9)" in output and "worker ready" in output
+
+
+def test_run_with_json_prints_nothing_else_on_standard_output(study_file: Any, home: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tuner", "run", study_file("told", budget={"trials": 1}), "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"TUNER_HOME": str(home)}, capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    study = json.loads(done.stdout)
+    assert (study["state"], study["best"]["number"], study["counts"]["completed"]) == ("completed", 0, 1)
+    assert b"Best of 1 trials" in done.stderr
 
 
 def test_a_second_run_of_a_complete_study_shows_its_result_again(tuner: Tuner, study_file: Any) -> None:

@@ -42,3 +42,14 @@ def test_serve_with_local_workers_trains_and_leaves_no_process_behind(spawn: Spa
     assert service.wait(30) == 0
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), seconds=10)
     assert not os.path.exists(home / "service.json")
+
+
+def test_serve_starts_a_local_worker_that_died_again(spawn: Spawn, home: Path) -> None:
+    service = spawn("serve", "--port", "0", "--workers", "1")
+    with connect(home) as client:
+        first = wait_until(lambda: client.get("/workers")["items"])[0]["pid"]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: {worker["pid"] for worker in client.get("/workers")["items"]} - {first})
+    service.send_signal(signal.SIGTERM)
+    output, _ = service.communicate(timeout=30)
+    assert service.returncode == 0 and "the local worker ended" in output, output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,8 +19,11 @@ _OVER = ("completed", "stopped", "failed")
 _EVERY_SECONDS = 1.0
 
 
-def follow(client: Client, study_id: str) -> dict[str, Any]:
-    """Show progress until the study is over or pauses because every trial fails; returns its last state."""
+def follow(client: Client, study_id: str, check: Callable[[], None]) -> dict[str, Any]:
+    """Show progress until the study is over or pauses because every trial fails; returns its last state.
+
+    `check` raises what makes waiting any longer pointless, such as the end of the worker.
+    """
     progress = _Progress(client, study_id)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
@@ -27,6 +31,7 @@ def follow(client: Client, study_id: str) -> dict[str, Any]:
             live.update(progress.picture(study) if console.is_terminal else Text())
             if study["state"] in _OVER or (study["state"] == "paused" and not study["counts"]["running"]):
                 return study
+            check()
             time.sleep(_EVERY_SECONDS)
 
 

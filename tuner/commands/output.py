@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from studies.errors import InvalidInput
+from studies.space import number as as_number
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ServerOption = Annotated[str | None, typer.Option("--server", help="The service's address; default: the one on this machine.")]
@@ -74,11 +75,13 @@ def read_study_file(file: Path) -> dict[str, Any]:
     data = raw.get("data")
     if isinstance(data, dict):
         raw["data"] = data | {key: _absolute(data[key]) for key in ("train", "validation", "test") if key in data}
-    return raw | ({"model": _absolute(raw["model"])} if "model" in raw else {})
+    model = raw.get("model")
+    # org/name is a model of the hub, unless there is such a folder.
+    return raw | ({"model": _absolute(model)} if isinstance(model, str) and Path(model).exists() else {})
 
 
 def _absolute(source: object) -> object:
     """A path relative to here would mean another file to a service that was started elsewhere."""
-    is_path = isinstance(source, str) and source and not source.startswith(("builtin:", "hf:", "~"))
-    folder = Path(str(source)).parts[0] if is_path and Path(str(source)).parts else ""
-    return str(Path.cwd() / str(source)) if folder and Path(folder).exists() else source
+    # What YAML reads as text may still be a share: 1e-1.
+    is_path = isinstance(source, str) and source and as_number(source) is None
+    return source if not is_path or str(source).startswith(("builtin:", "hf:", "~")) else str(Path.cwd() / str(source))

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -18,10 +19,11 @@ from studies.catalog import definition
 from studies.errors import InvalidInput
 from tuner.client import Client, local_service
 from tuner.commands.follow import follow
-from tuner.commands.output import console, number, params, read_study_file
+from tuner.commands.output import JsonFlag, console, number, params, print_json, read_study_file
 from tuner.commands.studies import trials_table
 from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
+from tuner.pool.processes import LocalWorkers, end_of
 from tuner.settings import Settings
 from tuner.spec import StudySpec, check, parse
 
@@ -37,6 +39,7 @@ def run(
     slots: Annotated[
         int | None, typer.Option(min=1, help="Trials at once; default: the study's parallelism, at most one per core.")
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Search on this machine; Ctrl-C stops cleanly, and the same command goes on later."""
     raw = read_study_file(file)
@@ -45,16 +48,27 @@ def run(
     folder = output or Path("models") / str(spec.name)
     if folder.exists() and output is not None:
         raise InvalidInput.at("--output", f"{folder} exists; give a new folder")
-    wanted = slots or min(spec.parallelism, os.cpu_count() or 1)
-    with _service(Settings(), wanted) as client:
+    console.stderr = as_json  # standard output is for the answer alone
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    settings = Settings()
+    with _service(settings) as client:
         study = _start_or_go_on(client, spec)
         console.print(f"[dim]dashboard[/] {client.server}/studies/{study['id']}", soft_wrap=True)
         try:
-            study = follow(client, study["id"])
+            with _workers(client, settings, study, slots or min(spec.parallelism, os.cpu_count() or 1)) as workers:
+                study = follow(client, study["id"], workers.check)
         except KeyboardInterrupt:
             _pause(client, study)
             raise typer.Exit(1) from None
+        if as_json:
+            print_json(study | {"best": client.get(f"/studies/{study['id']}/best") if study["best"] else None})
         _conclude(client, study, folder)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Being ended, or losing the terminal, is Ctrl-C by another name: nothing that was started may stay behind."""
+    raise KeyboardInterrupt
 
 
 def _conclude(client: Client, study: dict[str, Any], folder: Path) -> None:
@@ -89,7 +103,10 @@ def comparison(study: dict[str, Any]) -> str:
     sign = 1 if study["objective"]["direction"] == "maximize" else -1
     lines = [f"Best: trial {best['number']}, {metric} {number(best['value'])}  ({params(best['params'])})"]
     known = [
-        ("always answering the commonest class", study["baseline"]["majority"]),
+        (
+            "guessing by class frequencies" if metric == "loss" else "always answering the commonest class",
+            study["baseline"]["majority"],
+        ),
         ("the untuned default", study["baseline"]["default"]),
     ]
     for what, value in known:
@@ -146,7 +163,21 @@ def _pause(client: Client, study: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _service(settings: Settings, slots: int) -> Iterator[Client]:
+def _workers(client: Client, settings: Settings, study: dict[str, Any], slots: int) -> Iterator[LocalWorkers]:
+    """A worker for this study alone: a service that ran already need not have one."""
+    workers = LocalWorkers(slots=slots, folder=settings.home / "logs", study=study["id"])
+    token = client.post("/tokens", {"role": "worker", "name": "tuner run"})
+    try:
+        workers.start(client.server, token["token"])
+        yield workers
+    finally:
+        workers.stop()
+        with suppress(ServiceError):  # a service that is gone has said so already
+            client.call("DELETE", f"/tokens/{token['id']}")
+
+
+@contextmanager
+def _service(settings: Settings) -> Iterator[Client]:
     """The service of this machine: the one that runs, else one of our own for as long as the study takes."""
     if (running := _running_service(settings)) is not None:
         with running:
@@ -157,7 +188,7 @@ def _service(settings: Settings, slots: int) -> Iterator[Client]:
     log_file.parent.mkdir(exist_ok=True)
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuner", "serve", "--port", "0", "--workers", str(slots)],
+            [sys.executable, "-m", "tuner", "serve", "--port", "0"],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -181,8 +212,7 @@ def _wait_for(process: subprocess.Popen[bytes], settings: Settings, log_file: Pa
         if (client := _running_service(settings)) is not None:
             return client
         time.sleep(0.1)
-    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-    raise TunerError("the service did not start; the end of " + str(log_file) + ":\n" + "\n".join(lines[-15:]))
+    raise TunerError(f"the service did not start; {end_of(log_file)}")
 
 
 def _running_service(settings: Settings) -> Client | None:

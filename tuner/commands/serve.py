@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ def serve(
         console.print(f"Tuner is at [link={url}/login?token={token}]{url}/login?token={token}[/]", soft_wrap=True)
         if workers:
             pool.start(url, worker_token)
+            threading.Thread(target=pool.keep_alive, name="local-worker", daemon=True).start()
 
     try:
         server.main(settings, announce)

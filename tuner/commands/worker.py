@@ -23,12 +23,14 @@ def worker(
     server: Annotated[str | None, typer.Option("--server", help="The service's address; or TUNER_SERVER.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at once; default: one per GPU, else one per 4 cores.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Use only the first so many GPUs; 0: CPU only.")] = None,
-    study: Annotated[list[str] | None, typer.Option(help="Train for these studies only (ids).")] = None,
+    study: Annotated[list[str] | None, typer.Option(help="Train for these studies only (names or ids).")] = None,
 ) -> None:
     """Lease trials from a service and train them until ended by Ctrl-C or SIGTERM; trials it holds are given back."""
     configure_logs()
-    # Nothing is fetched behind a study's back: a model is on this machine, or the user says so by unsetting this.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Before anything imports transformers, here or in a trial's process. Nothing is fetched behind the user's back: a model
+    # is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
     with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
         found = [] if gpus == 0 else prepare()[:gpus]
         agent = Worker(

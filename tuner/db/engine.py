@@ -31,8 +31,8 @@ class Database:
     """A database whose schema is up to date (see `tuner.db.migrations`).
 
     `guard` runs first in every transaction; what it raises (Unavailable) is raised by all calls in it, none of which ran.
-    `on_rollback` is called whenever work that had already run was undone, from the writer's thread: whoever
-    keeps in memory what rows say must then forget it.
+    `on_rollback` is called, from the writer's thread, whenever work that had returned was undone because the commit failed:
+    whoever keeps in memory what rows say must then forget it.
     """
 
     def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
@@ -112,7 +112,6 @@ class Database:
             with connection.begin_nested():
                 return future, work(connection), None
         except BaseException as error:  # carried to the caller's thread, which raises it
-            self.on_rollback()
             if isinstance(error, SQLAlchemyError) and isinstance(translated(error), Unavailable):
                 raise  # the transaction may be gone already, and with it what others in the batch did
             return future, None, error

@@ -28,7 +28,7 @@ function gainTile(study) {
   };
   return el("section", { class: "tile" }, el("h2", {}, "Gain"),
     line("the untuned default", baseline.default, "not finished yet"),
-    line("the majority class", baseline.majority, "not known"));
+    line(objective.metric === "loss" ? "guessing by class frequencies" : "the majority class", baseline.majority, "not known"));
 }
 
 function progressTile(study) {

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.api.conftest import Json, Live, Trainer
-from tests.api.helpers import both_databases, wrong_fields
+from tests.api.helpers import both_databases, run, wrong_fields
 from tuner.service import Service, utc_now
 from tuner.settings import Settings
 
@@ -209,7 +209,8 @@ def test_without_work_the_answer_is_empty(trainer: Trainer) -> None:
 
 def test_only_the_named_studies_are_served(trainer: Trainer, post_study: PostStudy) -> None:
     study = post_study()
-    assert trainer.ask(studies=["another"]).status_code == 204
+    unknown = trainer.ask(studies=["parity", "another"])
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "no study 'another'")
     assert trainer.lease(studies=[study["id"]])["study_id"] == study["id"]
 
 
@@ -371,4 +372,4 @@ def test_workers_that_wait_hold_no_thread(live: Live) -> None:
             live.server.should_exit = True
             return [answer.status_code for answer in await asyncio.gather(*polls)]
 
-    assert asyncio.run(crowd()) == [204] * waiting
+    assert run(crowd()) == [204] * waiting

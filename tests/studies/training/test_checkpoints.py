@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
-from studies.errors import TrialFailure
 from studies.text_classification import DEFINITION
 from tests.studies.training.conftest import MakeJob
 
@@ -85,17 +86,32 @@ def test_frozen_parameters_take_no_place_in_a_checkpoint(make_job: MakeJob, tmp_
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten", "of another depth"])
-def test_a_damaged_checkpoint_is_a_failure_of_data(make_job: MakeJob, tmp_path: Path, damage: str) -> None:
-    observer = Observer(stop_at=1)
+def test_without_a_usable_checkpoint_a_trial_starts_anew(
+    make_job: MakeJob, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    whole, observer = Observer(), Observer(stop_at=1)
+    whole.train(make_job(job_folder=_new(tmp_path / "whole")))
     observer.train(make_job(frozen_layers=2 if damage == "of another depth" else 0))
     file = observer.checkpoints[0].file
     if damage == "cut off":
         file.write_bytes(file.read_bytes()[:-100])
     if damage == "overwritten":
         file.write_bytes(b"PK\x03\x04 not a safetensors file")
-    with pytest.raises(TrialFailure, match="checkpoint-1.safetensors can't be used") as failure:
-        Observer().train(make_job(job_resume=file))
-    assert failure.value.kind == "data"
+    again = Observer()
+    again.train(make_job(job_resume=file, job_folder=_new(tmp_path / "again")))
+    assert again.reports == whole.reports
+    assert "starting from epoch 0: the checkpoint checkpoint-1.safetensors can't be used" in caplog.text
+
+
+def test_random_states_of_gpus_that_are_not_here_are_left_alone(make_job: MakeJob, tmp_path: Path) -> None:
+    first, second = Observer(stop_at=1), Observer()
+    first.train(make_job())
+    file = first.checkpoints[0].file
+    with safe_open(file, framework="pt") as handle:
+        metadata, tensors = handle.metadata(), {name: handle.get_tensor(name) for name in handle.keys()}
+    save_file(tensors | {"rng.cuda.0": torch.zeros(16, dtype=torch.uint8)}, file, metadata=metadata)
+    second.train(make_job(job_resume=file, job_folder=_new(tmp_path / "second")))
+    assert [report[0].epoch for report in second.reports] == [2.0]
 
 
 def _new(folder: Path) -> Path:

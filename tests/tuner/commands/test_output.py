@@ -81,17 +81,18 @@ def test_yaml_runs_no_code(tmp_path: Path) -> None:
 
 def test_paths_of_a_study_file_count_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "reviews").mkdir()
     (tmp_path / "mine").mkdir()
-    (tmp_path / "study.yaml").write_text("model: mine\ndata: {train: reviews/*.csv, validation: 0.2, test: nowhere.csv}\n")
+    (tmp_path / "study.yaml").write_text("model: mine\ndata: {train: '*.csv', validation: 2e-1, test: nowhere/test.csv}\n")
     assert read_study_file(tmp_path / "study.yaml") == {
         "model": str(tmp_path / "mine"),
-        "data": {"train": str(tmp_path / "reviews/*.csv"), "validation": 0.2, "test": "nowhere.csv"},
+        "data": {"train": str(tmp_path / "*.csv"), "validation": "2e-1", "test": str(tmp_path / "nowhere/test.csv")},
     }
 
 
-def test_what_is_no_path_stays_as_it_is(tmp_path: Path) -> None:
-    text = "model: org/name\ndata: {train: 'builtin:trec', validation: 'hf:org/set'}\n"
+def test_what_is_no_path_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    text = "model: org/name\ndata: {train: 'builtin:trec', validation: 'hf:org/set', test: ~/test.csv}\n"
     (tmp_path / "study.yaml").write_text(text)
     found = read_study_file(tmp_path / "study.yaml")
-    assert found == {"model": "org/name", "data": {"train": "builtin:trec", "validation": "hf:org/set"}}
+    assert found == {"model": "org/name", "data": {"train": "builtin:trec", "validation": "hf:org/set", "test": "~/test.csv"}}

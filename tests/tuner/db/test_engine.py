@@ -78,16 +78,6 @@ def test_a_mistake_in_a_statement_does_not_stop_the_writer(database: Database) -
     assert keys(database) == {"a"}
 
 
-def test_whoever_remembers_rows_hears_of_every_rollback(database: Database) -> None:
-    told: list[int] = []
-    database.on_rollback = lambda: told.append(1)
-    database.write(put("a"))
-    assert told == []
-    with pytest.raises(LookupError):
-        database.write(boom)
-    assert told == [1]
-
-
 def test_writes_of_many_threads_are_there_for_all_once_they_return(database: Database, database_url: str) -> None:
     other = make_engine(database_url)
 
