@@ -39,9 +39,10 @@ def main() -> None:
 
 
 def take(page: Page, name: str) -> None:
-    """A picture of the window once nothing moves any more."""
+    """A picture of the window once every figure in it is drawn."""
     page.wait_for_load_state("load")
-    page.wait_for_function("!document.body.innerText.includes('loading…')")
+    for panel in page.locator("[data-figure]").all()[:4]:
+        panel.locator(".main-svg").first.wait_for()
     page.wait_for_timeout(1000)
     page.screenshot(path=IMAGES / f"{name}.png")
 
