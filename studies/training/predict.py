@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from studies.training.data import Encoded, encode, evaluation_batches
 
@@ -16,6 +17,7 @@ def predict(folder: Path, texts: Sequence[str], batch_size: int = 32) -> list[tu
     """The most probable label of each text, and its probability (0 … 1), by the model that a trial left in `folder`."""
     if not texts:
         return []
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less time than reading about it
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
     probabilities = compute_logits(model, encode(tokenizer, texts), batch_size, "cpu").softmax(dim=-1)
