@@ -84,9 +84,8 @@ class Player:
             slot.lease = None
             return True
         points = scores(lease.params, slot.epoch, self.rng)
+        manager.log(lease.id, [f"epoch {slot.epoch}: accuracy {points[0].value:.4f}"], now=now)
         verdict = manager.report(lease.id, points, now=now)
-        last = "told to stop" if verdict.stop else "goes on"
-        manager.log(lease.id, [f"epoch {slot.epoch}: accuracy {points[0].value:.4f}, {last}"], now=now)
         if not verdict.stop and slot.epoch < int(lease.params["epochs"] or 0):
             return False
         values = {point.name: point.value for point in points if point.split == "validation"}
