@@ -4,7 +4,7 @@
     NotFound                               404
     Conflict, StaleLease                   409
     StaleVersion                           412
-    Unavailable                            503  with Retry-After
+    Unavailable, Deposed                   503  with Retry-After
     a body that is not JSON                400
     HTTPException                          its own status
 
@@ -26,9 +26,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from studies.errors import FieldError, InvalidInput
-from tuner.errors import Conflict, NotFound, StaleLease, StaleVersion, TunerError, Unavailable
+from tuner.errors import Conflict, Deposed, NotFound, StaleLease, StaleVersion, TunerError, Unavailable
 
-_STATUS: Mapping[type[TunerError], int] = {NotFound: 404, StaleLease: 409, StaleVersion: 412, Conflict: 409, Unavailable: 503}
+_STATUS: Mapping[type[TunerError], int] = {
+    NotFound: 404,
+    StaleLease: 409,
+    StaleVersion: 412,
+    Conflict: 409,
+    Unavailable: 503,
+    Deposed: 503,
+}
 _RETRY_AFTER = {"Retry-After": "2"}
 
 

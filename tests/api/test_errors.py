@@ -11,7 +11,7 @@ import tuner.errors
 from api.deps import public
 from tests.api.conftest import ADDRESS, Json
 from tests.api.helpers import wrong_fields
-from tuner.errors import Conflict, NotFound, ServiceError, StaleLease, StaleVersion, TunerError, Unavailable
+from tuner.errors import Conflict, Deposed, NotFound, ServiceError, StaleLease, StaleVersion, TunerError, Unavailable
 
 JSON = {"Content-Type": "application/json"}
 
@@ -31,6 +31,7 @@ def test_every_error_of_the_service_has_a_status(app: FastAPI) -> None:
         (StaleLease("abc"), 409, "stale-lease"),
         (StaleVersion(), 412, "stale-version"),
         (Unavailable("down"), 503, "unavailable"),
+        (Deposed(), 503, "deposed"),
     ],
 )
 def test_a_refusal_is_a_problem(app: FastAPI, error: TunerError, status: int, kind: str) -> None:
