@@ -32,7 +32,7 @@ def test_a_second_service_is_refused_while_the_first_one_lives(service: Service,
 def test_a_service_that_was_closed_leaves_the_database_at_once(settings: Settings, clock: Clock) -> None:
     for _ in range(2):
         with open_service(settings, clock=clock) as opened:
-            register(opened, clock)
+            assert register(opened, clock)
 
 
 def test_a_silent_service_is_deposed_and_can_change_nothing(service: Service, settings: Settings, clock: Clock) -> None:
@@ -59,7 +59,9 @@ def test_the_claim_of_a_process_that_died_here_is_taken_at_once(service: Service
     ended.wait()
     service.ledger.database.write(lambda c: c.execute(update(leader).values(owner=f"{socket.gethostname()} {ended.pid}/1")))
     with open_service(settings, clock=clock) as successor:
-        register(successor, clock)
+        assert register(successor, clock)
+    with pytest.raises(Deposed):
+        register(service, clock)
 
 
 def test_a_claim_from_another_machine_is_waited_for(service: Service, settings: Settings, clock: Clock) -> None:

@@ -123,9 +123,10 @@ def test_importances_are_shares_of_what_was_searched(service: Service, clock: Cl
 def test_importances_bear_equal_and_infinite_values(bench: Bench) -> None:
     for value in (0.5, 0.5, 0.5):
         bench.complete(value)
-    importances(bench.study(), bench.trials())
+    equal = importances(bench.study(), bench.trials())
     bench.complete(-math.inf)
-    importances(bench.study(), bench.trials())
+    infinite = importances(bench.study(), bench.trials())
+    assert all(math.isfinite(share) for share in [*equal.values(), *infinite.values()])
 
 
 def test_a_configuration_that_ran_out_of_memory_is_remembered_as_bad(bench: Bench) -> None:

@@ -60,13 +60,13 @@ def test_odd_numbers_never_break_a_figure_or_its_json(name: str, odd: float) -> 
         metrics=lambda numbers: {n: [point] for n in numbers},
         importances=lambda: {"learning_rate": odd, "epochs": 0.5},
     )
-    as_json(FIGURES[name](given))
+    assert as_json(FIGURES[name](given))["layout"]["title"]["text"]
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_numbers_too_large_for_a_float_column_are_answered(name: str) -> None:
     trials = [a_trial(n, value=0.1 * n, params={"learning_rate": 1e-4, "epochs": 10**30 + n}) for n in range(4)]
-    as_json(FIGURES[name](figure_input(trials)))
+    assert as_json(FIGURES[name](figure_input(trials)))["layout"]["title"]["text"]
 
 
 @pytest.mark.parametrize("name", FIGURES)
