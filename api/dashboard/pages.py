@@ -77,6 +77,7 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
         "static": f"{root}/static/{own_version()}",
         "plotly": f"{root}/static/{plotly_version()}/plotly.min.js",
         "address": str(request.base_url).rstrip("/"),
+        "last_event": request.app.state.service.events.last_id(),
     }
     # The page itself holds no data and no secret, but which files it loads changes with an upgrade.
     headers = {"Cache-Control": "no-cache"}

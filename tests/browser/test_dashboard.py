@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import Site, Visitor
 from tests.browser.scene import Player
@@ -217,6 +217,38 @@ def test_a_reported_number_appears_without_reloading(own_site: Site, visitor: Vi
     expect(page.locator("#tiles")).to_contain_text("1 / 30")
     expect(panel(page, "history").locator("path.point").first).to_be_attached()
     assert page.evaluate("window.sameDocument")
+
+
+def test_what_happens_before_the_stream_opens_is_shown(own_site: Site, visitor: Visitor) -> None:
+    service = own_site.service
+    study = start_study(service, utc_now(), name="live")
+    lease = service.manager.lease(start_worker(service, utc_now()), now=utc_now())
+    assert lease is not None
+    visitor.sign_in(own_site)
+
+    def log_first(route: Route) -> None:
+        expect(visitor.page.locator("#details")).to_contain_text("None")  # the page has read everything once
+        service.manager.log(lease.id, ["early"], now=utc_now())
+        service.manager.report(lease.id, [point(1, 0.5)], now=utc_now())
+        route.continue_()
+
+    visitor.page.route(re.compile("/events"), log_first)
+    page = visitor.open(own_site, f"/studies/{study.id}/trials/0")
+    expect(page.locator("#log")).to_contain_text("early")
+
+
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(site: Site, busy: Player, signed_in: Visitor) -> None:
+    held: list[Route] = []
+    signed_in.page.route(re.compile("/figures/slice"), lambda route: held.append(route))
+    with signed_in.page.expect_request(re.compile("/figures/slice")):
+        page = signed_in.open(site, f"/studies/{busy.study.id}")
+        explore = panel(page, "explore")
+    explore.get_by_label("Show").select_option("contour")
+    expect(page.locator("#y-label")).to_be_visible()
+    with page.expect_response(re.compile("/figures/slice")):
+        held[0].continue_()
+    page.wait_for_timeout(200)  # for the page to do with the answer what it does
+    expect(page.locator("#y-label")).to_be_visible()
 
 
 def test_a_log_grows_on_the_page_of_its_trial(own_site: Site, visitor: Visitor) -> None:

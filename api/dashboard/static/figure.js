@@ -48,11 +48,14 @@ export async function draw(panel, figure, onTrial) {
   }
 }
 
+const asked = new Map(); // panel → the last request for it: answers to earlier ones may come later
 const latest = new Map(); // panel → the request and the answer shown, so that what has not changed is not drawn again
 
-// Fetches and draws; answers the figure's `layout.meta`.
+// Fetches and draws; answers the figure's `layout.meta`, or null if the panel was asked to show something else meanwhile.
 export async function drawFrom(panel, path, onTrial) {
+  asked.set(panel, path);
   const text = await getText(path);
+  if (asked.get(panel) !== path) return null;
   const figure = JSON.parse(text);
   const before = latest.get(panel);
   if (before?.text !== text || before.path !== path) {

@@ -36,7 +36,8 @@ export function follow(path, refresh, concerns = () => true) {
     busy = false;
   }
 
-  const source = new EventSource(address(path));
+  // What happened between the making of the page and the opening of the stream must not be missed.
+  const source = new EventSource(address(`${path}?after=${document.body.dataset.event}`));
   for (const name of EVENTS) source.addEventListener(name, ({ data }) => concerns(name, JSON.parse(data)) && run());
   let interrupted = false;
   source.onopen = () => {

@@ -64,6 +64,7 @@ function choose(values, figure) {
 async function drawPanel(panel) {
   const name = panel.dataset.figure;
   const meta = await drawFrom(panel, figurePath(name), openTrial);
+  if (!meta) return;
   if (name === "curves") {
     show(byId("metric-label"), meta.metrics?.length > 0);
     setOptions(metric, meta.metrics ?? [], viewState("metric", study.objective.metric));

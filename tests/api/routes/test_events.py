@@ -74,6 +74,22 @@ def test_a_stream_goes_on_where_it_was_cut(client: httpx2.Client, spec: Json) ->
         assert kinds(events, 2) == ["study", "study"]
 
 
+def test_a_first_request_can_say_what_it_has_seen_and_the_header_of_a_later_one_counts_more(
+    client: httpx2.Client, spec: Json
+) -> None:
+    study_id = start(client, spec)
+    with client.stream("GET", "/api/v1/events") as answer:
+        made = next(parsed(answer.iter_lines()))["id"]
+    client.post(f"/api/v1/studies/{study_id}/pause")
+    with client.stream("GET", f"/api/v1/events?after={made}") as answer:
+        events = parsed(answer.iter_lines())
+        assert next(events)["id"] == made
+        paused = next(events)
+        assert paused["event"] == "study"
+    with client.stream("GET", f"/api/v1/events?after={made}", headers={"Last-Event-ID": paused["id"]}) as answer:
+        assert next(parsed(answer.iter_lines()))["id"] == paused["id"]
+
+
 @pytest.mark.parametrize("last", ["before-3", "x", "-", "²-²"])
 def test_what_cannot_be_resumed_is_reset(client: httpx2.Client, last: str) -> None:
     with client.stream("GET", "/api/v1/events", headers={b"Last-Event-ID": last.encode("latin-1")}) as answer:
