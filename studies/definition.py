@@ -15,7 +15,7 @@ ParamValue = bool | int | float | str | None
 Direction = Literal["maximize", "minimize"]
 StopReason = str
 # Told so, a trial leaves a checkpoint: it will be taken up again.
-RESUMED_LATER: tuple[StopReason, ...] = ("paused", "preempted")
+RESUMED_LATER: tuple[StopReason, ...] = ("paused", "preempted", "promoted_later")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to a report: go on, or stop and why (`pruned`, `stopped`, `paused`, `lost`)."""
+    """The answer to a report: go on, or stop and why (`pruned`, `stopped`, `lost`, or one of RESUMED_LATER)."""
 
     stop: bool = False
     reason: StopReason | None = None
@@ -103,6 +103,7 @@ class Job:
     fingerprint: str | None  # what the data must be; None: not checked
     device: str  # "cpu", "cuda", …
     threads: int  # CPU threads this process may use
+    eval_every: float = 1.0  # epochs between two evaluations, each of them reported; the last one is at the end of training
     folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
     resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
 

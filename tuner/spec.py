@@ -152,6 +152,7 @@ class StudySpec(_Section):
     pruner: Pruner = AshaPruner()
     budget: Budget = Budget()
     parallelism: Whole = Field(default=4, ge=1, le=10_000)
+    eval_every: Real = Field(default=1.0, ge=0.001, le=1)  # epochs between two evaluations and reports
     resources: Resources = Resources()
     retries: Whole = Field(default=2, ge=0, le=100)
     seed: Whole = Field(default=0, ge=0, lt=2**31)
