@@ -17,9 +17,9 @@ from studies.space import Fixed, Space, active, contains, nearest
 from tuner.db import access_rows, lease_rows, study_rows, trial_rows
 from tuner.errors import Conflict, NotFound, StaleVersion
 from tuner.ledger import Change, Ledger
-from tuner.manager import settle
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
 from tuner.search import on_grid
+from tuner.settling import settle
 from tuner.spec import CheckedStudy, StudySpec, facts_of, parse, space_of
 
 CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")

@@ -15,17 +15,16 @@ from typing import Any, Literal
 
 from studies.definition import ParamValue, Verdict
 from studies.errors import FailureKind, InvalidInput
-from tuner.budget import all_started, exhausted, limit_reached
+from tuner.budget import exhausted
 from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.ledger import Change, Ledger
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import attrs_up_to, draw_seed, resource
+from tuner.settling import pause_if_hopeless, settle
 from tuner.spec import StudySpec, objective_of
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
-# So many trials with one and the same failure and none that worked: the study is at fault, not the trials.
-SAME_FAILURES_TO_PAUSE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,7 +329,7 @@ class Manager:
         if again and study.state in ("running", "paused"):
             return self._put_back(change, lease_id, outcome, f"{kind}: {message}", lost=kind != "preempted", now=now)
         self._close(change, study, lease_id, "failed", now, failure=failure, details=details, outcome=outcome)
-        _pause_if_hopeless(change, study, message, now)
+        pause_if_hopeless(change, study, message, now)
         return outcome
 
     def _put_back(self, change: Change, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime) -> str:
@@ -370,42 +369,6 @@ def verdict(trial: Trial, study: Study) -> Verdict:
     if trial.state == "running" and study.state != "running":
         return Verdict(stop=True, reason="paused" if study.state == "paused" else "stopped")
     return Verdict()
-
-
-def settle(change: Change, study: Study, now: datetime) -> None:
-    """Complete a running study whose budget is used up and whose trials have all ended."""
-    current = study_rows.get_study(change.connection, study.id)
-    if current is None or current.state != "running":
-        return
-    limit = limit_reached(change.connection, current, now)
-    reason = limit or all_started(current)
-    if reason is None:
-        return
-    if limit is not None:
-        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=limit, now=now):
-            change.tell_search(trial)
-            change.tell_trial(trial)
-    if trial_rows.count_unfinished(change.connection, study.id) == 0:
-        finished = _final_state(change, current)
-        study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
-        change.forget_search(study.id)
-        change.tell("study", study_id=study.id, state=finished)
-
-
-def _final_state(change: Change, study: Study) -> Literal["completed", "failed"]:
-    """A study none of whose trials gave a value has failed."""
-    counts = study_rows.counts(change.connection, [study.id])[study.id]
-    return "failed" if counts["failed"] == sum(counts.values()) else "completed"
-
-
-def _pause_if_hopeless(change: Change, study: Study, message: str, now: datetime) -> None:
-    ended = [trial for trial in trial_rows.trials_of(change.connection, study.id) if trial.finished]
-    same = [trial for trial in ended if trial.failure_message == message]
-    if len(same) < SAME_FAILURES_TO_PAUSE or len(same) < len(ended):
-        return
-    reason = f"the first {len(same)} trials all failed with: {message}"
-    if study_rows.set_state(change.connection, study.id, "paused", allowed_from=("running",), reason=reason, now=now):
-        change.tell("study", study_id=study.id, state="paused")
 
 
 def _outcome_of_finished(change: Change, trial: Trial, ending: Ending) -> str:

@@ -10,11 +10,13 @@ from sqlalchemy import select
 
 from tests.conftest import Clock
 from tests.simulation import point, start_study, start_worker
-from tuner.db import study_rows, trial_rows
+from tuner.db import lease_rows, study_rows, trial_rows
 from tuner.db.tables import metadata
 from tuner.manager import Ending, Lease
 from tuner.records import Study, Trial
 from tuner.service import Service
+
+LEASE_SECONDS = 60.0
 
 
 @dataclass
@@ -56,6 +58,11 @@ class Bench:
             found = trial_rows.get_trial(connection, self.study_id, number)
         assert found is not None
         return found
+
+    def outcomes(self, number: int) -> list[str | None]:
+        """How each attempt at the trial ended."""
+        with self.service.ledger.read() as connection:
+            return [attempt.outcome for attempt in lease_rows.attempts_of(connection, self.trial(number).id)]
 
     def trials(self) -> list[Trial]:
         with self.service.ledger.read() as connection:

@@ -1,0 +1,50 @@
+"""How a study ends by itself, or pauses because going on would be pointless."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from tuner.budget import all_started, limit_reached
+from tuner.db import study_rows, trial_rows
+from tuner.ledger import Change
+from tuner.records import Study
+
+# So many trials with one and the same failure and none that worked: the study is at fault, not the trials.
+SAME_FAILURES_TO_PAUSE = 3
+
+
+def settle(change: Change, study: Study, now: datetime) -> None:
+    """Complete a running study whose budget is used up and whose trials have all ended."""
+    current = study_rows.get_study(change.connection, study.id)
+    if current is None or current.state != "running":
+        return
+    limit = limit_reached(change.connection, current, now)
+    reason = limit or all_started(current)
+    if reason is None:
+        return
+    if limit is not None:
+        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=limit, now=now):
+            change.tell_search(trial)
+            change.tell_trial(trial)
+    if trial_rows.count_unfinished(change.connection, study.id) == 0:
+        finished = _final_state(change, current)
+        study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
+        change.forget_search(study.id)
+        change.tell("study", study_id=study.id, state=finished)
+
+
+def _final_state(change: Change, study: Study) -> Literal["completed", "failed"]:
+    """A study none of whose trials gave a value has failed."""
+    counts = study_rows.counts(change.connection, [study.id])[study.id]
+    return "failed" if counts["failed"] == sum(counts.values()) else "completed"
+
+
+def pause_if_hopeless(change: Change, study: Study, message: str, now: datetime) -> None:
+    ended = [trial for trial in trial_rows.trials_of(change.connection, study.id) if trial.finished]
+    same = [trial for trial in ended if trial.failure_message == message]
+    if len(same) < SAME_FAILURES_TO_PAUSE or len(same) < len(ended):
+        return
+    reason = f"the first {len(same)} trials all failed with: {message}"
+    if study_rows.set_state(change.connection, study.id, "paused", allowed_from=("running",), reason=reason, now=now):
+        change.tell("study", study_id=study.id, state="paused")
