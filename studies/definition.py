@@ -7,9 +7,11 @@ Only `Definition.train` does, and it runs in a trial's own process.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from studies.errors import TrialFailure
 
 ParamValue = bool | int | float | str | None
 Direction = Literal["maximize", "minimize"]
@@ -137,3 +139,15 @@ class Definition:
     def completed(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
         """`params`, and the default of every hyperparameter that they do not name."""
         return {known.name: known.default for known in self.hyperparameters} | dict(params)
+
+    def complete(self, job: Job) -> Job:
+        """`job` with a value for every hyperparameter.
+
+        Raises TrialFailure("code") where it names one that the task does not know: the study was checked by other code.
+        """
+        unknown = sorted(set(job.params) - {known.name for known in self.hyperparameters})
+        if unknown:
+            raise TrialFailure(
+                "code", f"{self.task} knows no parameter {', '.join(unknown)}: the study was checked by other code"
+            )
+        return replace(job, params=self.completed(job.params))

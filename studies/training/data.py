@@ -1,4 +1,4 @@
-"""Texts as token tensors, and which of them make a batch.
+"""Examples as tensors, and which of them make a batch.
 
 Texts are tokenised once. A batch is padded to its own longest text, and batches are made of texts of similar length:
 on short texts most of the arithmetic of fixed-length padding would be spent on padding.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,31 +22,62 @@ _BUCKET = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Tokenised texts: for each input of the model (`input_ids`, …) one tensor of length [tokens] per text."""
+    """Examples as tensors: for each input of the model (`input_ids`, …) one tensor per example, and so for each target.
+
+    A tensor of length [tokens] is padded where batches are made; one of no dimension, or of one shape for all, is stacked.
+    """
 
     inputs: Mapping[str, Sequence[Tensor]]
-    padding: Mapping[str, int]  # what each input is filled up with
+    padding: Mapping[str, int]  # what each input or target is filled up with
+    targets: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)  # what the loss compares the model's output with
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
     @property
     def lengths(self) -> list[int]:
-        return [len(ids) for ids in self.inputs["input_ids"]]
+        """Tokens of each example; 1 where examples have no length, as images."""
+        return [len(ids) for ids in self.inputs["input_ids"]] if "input_ids" in self.inputs else [1] * len(self)
 
     def batch(self, rows: Sequence[int], device: str) -> dict[str, Tensor]:
         """The inputs of `rows`, each [rows, longest of them]."""
+        return self._together(self.inputs, rows, device)
+
+    def batch_targets(self, rows: Sequence[int], device: str) -> dict[str, Tensor]:
+        """The targets of `rows`."""
+        return self._together(self.targets, rows, device)
+
+    def _together(self, named: Mapping[str, Sequence[Tensor]], rows: Sequence[int], device: str) -> dict[str, Tensor]:
         return {
-            name: pad_sequence([tensors[row] for row in rows], batch_first=True, padding_value=self.padding[name]).to(device)
-            for name, tensors in self.inputs.items()
+            name: together([tensors[row] for row in rows], self.padding.get(name, 0)).to(device)
+            for name, tensors in named.items()
         }
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Encoded:
+def together(tensors: Sequence[Tensor], padding: int) -> Tensor:
+    """One tensor of them all: filled up with `padding` to the longest where they are lists of tokens."""
+    return (
+        pad_sequence(list(tensors), batch_first=True, padding_value=padding)
+        if tensors[0].ndim == 1
+        else torch.stack(list(tensors))
+    )
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], targets: Mapping[str, Sequence[Tensor]] | None = None
+) -> Encoded:
     """Tokenise `texts`, cut off at the tokenizer's `model_max_length`."""
     encoded = tokenizer(list(texts), truncation=True)
-    padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     return Encoded(
         inputs={name: [torch.tensor(values) for values in encoded[name]] for name in encoded},
-        padding={name: padding.get(name, 0) for name in encoded},
+        padding=padding_of(tokenizer),
+        targets=targets or {},
     )
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """What each input that is not filled up with 0 is filled up with."""
+    return {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
 
 
 def training_batches(lengths: Sequence[int], batch_size: int, generator: random.Random) -> list[list[int]]:

@@ -7,42 +7,38 @@ import math
 import platform
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
 from studies.errors import InvalidInput, TrialFailure
-from studies.labelled_texts import Example, read
-from studies.splits import Splits
 from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
-from studies.training.data import Encoded, encode, training_batches
+from studies.training.data import training_batches
 from studies.training.freezing import freeze
-from studies.training.metrics import classification_scores
-from studies.training.models import load_classifier, save_model
+from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
-from studies.training.predict import compute_logits
-from studies.training.settings import settings_of
+from studies.training.settings import Settings, settings_of
+from studies.training.task import Evaluation, Prepare, Task
 
 log = logging.getLogger(__name__)
-EVALUATION_BATCH_SIZE = 64
 
 
-def train(job: Job, report: Report, keep: Keep) -> Outcome:
-    """Fine-tune as `job` says; `job.params` names every hyperparameter. `report` and `keep` are called once an epoch.
+def train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
+    """Fine-tune what `prepare` builds as `job` says; `job.params` names every hyperparameter.
+
+    `report` and `keep` are called once an epoch.
 
     Raises TrialFailure: `nan` for a loss that is no number, `oom` for memory, `data` for data or a model that is not what
     the study was checked with.
     """
     try:
-        return _train(job, report, keep)
+        return _train(prepare, job, report, keep)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(job, error) from error
     except RuntimeError as error:
@@ -52,7 +48,7 @@ def train(job: Job, report: Report, keep: Keep) -> Outcome:
         raise
 
 
-def _train(job: Job, report: Report, keep: Keep) -> Outcome:
+def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     started = time.perf_counter()
     seconds = {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
     settings = settings_of(job.params)
@@ -60,22 +56,21 @@ def _train(job: Job, report: Report, keep: Keep) -> Outcome:
     # Adam's averages of words not seen for 700 steps shrink to denormal numbers, which made its steps 3 times slower.
     torch.set_flush_denormal(True)
 
-    splits, classes = _read(job)
     torch.manual_seed(job.seed)
     order = random.Random(job.seed)
-    model, tokenizer = load_classifier(job.model, classes, max_length=settings.max_length, dropout=settings.dropout)
+    task = _prepared(prepare, job, settings)
+    model = task.model
     freeze(model, settings.frozen_layers)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
-    training, training_labels = _encode(tokenizer, splits.train, classes)
-    validation, validation_labels = _encode(tokenizer, splits.validation, classes)
 
-    steps = settings.epochs * math.ceil(len(splits.train) / settings.batch_size)
+    steps = settings.epochs * math.ceil(len(task.training) / settings.batch_size)
     optimizer = build_optimizer(model, settings)
     schedule = build_schedule(optimizer, settings, steps)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    lengths = training.lengths
+    lengths = task.training.lengths
     seconds["prepare"] = time.perf_counter() - started
 
+    best: Evaluation | None = None
     progress = Progress()
     if job.resume is not None:
         try:
@@ -88,9 +83,8 @@ def _train(job: Job, report: Report, keep: Keep) -> Outcome:
         model.train()
         total_loss = 0.0
         for rows in training_batches(lengths, settings.batch_size, order):
-            logits = model(**training.batch(rows, job.device)).logits
-            target = training_labels[rows].to(job.device)
-            loss = functional.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
+            outputs = model(**task.augment(task.training.batch(rows, job.device)))
+            loss = task.loss(outputs, task.training.batch_targets(rows, job.device))
             # Before the step: a loss that is no number would ruin the weights.
             total_loss += _finite("training loss", loss.item(), progress.step + 1, float(schedule.get_last_lr()[0])) * len(rows)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -103,19 +97,20 @@ def _train(job: Job, report: Report, keep: Keep) -> Outcome:
         seconds["train"] += time.perf_counter() - began
 
         began = time.perf_counter()
-        scores = classification_scores(compute_logits(model, validation, EVALUATION_BATCH_SIZE, job.device), validation_labels)
+        evaluation = task.evaluate(model, task.validation, job.device)
+        scores = dict(evaluation.scores)
         seconds["evaluate"] += time.perf_counter() - began
         _finite("validation loss", scores["loss"], progress.step, settings.learning_rate)
 
         progress.epoch = epoch
         if not progress.best or _better(scores[job.metric], progress.best[job.metric], job.direction):
-            progress.best, progress.best_epoch = scores, epoch
+            progress.best, progress.best_epoch, best = scores, epoch, evaluation
             progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trained_state(model).items()}
 
         verdict = report(
             [
                 *(Metric(name=name, value=value, step=progress.step, epoch=float(epoch)) for name, value in scores.items()),
-                Metric(name="loss", value=total_loss / len(splits.train), step=progress.step, epoch=float(epoch), split="train"),
+                Metric(name="loss", value=total_loss / len(task.training), step=progress.step, epoch=float(epoch), split="train"),
             ]
         )
         # After the report: a checkpoint never holds an epoch that nobody has heard of.
@@ -130,25 +125,21 @@ def _train(job: Job, report: Report, keep: Keep) -> Outcome:
 
     load_trained_state(model, progress.best_weights)
     outcome = _outcome(progress, model, seconds)
-    save_model(job.folder / "model", model, tokenizer, _record(job, outcome, splits))
+    # The best epoch may have been trained by an earlier attempt.
+    best = best or task.evaluate(model, task.validation, job.device)
+    save_model(job.folder / "model", model, task.processor, _record(job, outcome, task), best.files())
     return outcome
 
 
-def _read(job: Job) -> tuple[Splits[Example], tuple[str, ...]]:
+def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:
     try:
-        splits, classes = read(job.data, job.data_seed)
+        task = prepare(job, settings)
     except InvalidInput as error:
         raise TrialFailure("data", str(error)) from error
-    found = splits.fingerprint()
+    found = task.splits.fingerprint()
     if job.fingerprint is not None and found != job.fingerprint:
         raise TrialFailure("data", f"the data changed since the study was checked: fingerprint {found}, not {job.fingerprint}")
-    return splits, classes
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], classes: Sequence[str]) -> tuple[Encoded, Tensor]:
-    index = {name: number for number, name in enumerate(classes)}
-    labels = torch.tensor([index[example.label] for example in examples])
-    return encode(tokenizer, [example.text for example in examples]), labels
+    return task
 
 
 def _finite(name: str, value: float, step: int, learning_rate: float) -> float:
@@ -162,16 +153,16 @@ def _better(value: float, best: float, direction: Direction) -> bool:
 
 
 def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
-    sizes = f"batch_size {job.params['batch_size']}, max_length {job.params['max_length']}"
+    sizes = ", ".join(f"{name} {job.params[name]}" for name in ("batch_size", "max_length") if name in job.params)
     return TrialFailure("oom", f"out of memory on {job.device} with {sizes}: {error}")
 
 
-def _outcome(progress: Progress, model: PreTrainedModel, seconds: Mapping[str, float], stopped: str | None = None) -> Outcome:
+def _outcome(progress: Progress, model: nn.Module, seconds: Mapping[str, float], stopped: str | None = None) -> Outcome:
     details = _details(model, seconds, progress.step)
     return Outcome(values=progress.best, stopped=stopped, epoch=float(progress.best_epoch), details=details)
 
 
-def _details(model: PreTrainedModel, seconds: Mapping[str, float], steps: int) -> dict[str, Any]:
+def _details(model: nn.Module, seconds: Mapping[str, float], steps: int) -> dict[str, Any]:
     parameters = list(model.parameters())
     packages = ("torch", "transformers", "scikit-learn")
     return {
@@ -183,12 +174,12 @@ def _details(model: PreTrainedModel, seconds: Mapping[str, float], steps: int) -
     }
 
 
-def _record(job: Job, outcome: Outcome, splits: Splits[Example]) -> dict[str, Any]:
+def _record(job: Job, outcome: Outcome, task: Task) -> dict[str, Any]:
     """Everything that was asked for and what came of it: the model folder explains itself."""
     return asdict(job) | {
         "folder": None,
         "resume": None,
-        "fingerprint": splits.fingerprint(),
+        "fingerprint": task.splits.fingerprint(),
         "values": outcome.values,
         "epoch": outcome.epoch,
         "details": outcome.details,

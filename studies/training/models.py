@@ -94,12 +94,18 @@ def _set_dropout(config: PreTrainedConfig, rate: float) -> None:
         setattr(config, name, rate)
 
 
-def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: Mapping[str, Any]) -> None:
-    """Write what `from_pretrained` loads, and `record` beside it as tuner.json; `folder` appears complete or not at all."""
+def save_model(
+    folder: Path, model: PreTrainedModel, processor: Any, record: Mapping[str, Any], files: Mapping[str, str] | None = None
+) -> None:
+    """Write what `from_pretrained` loads, and beside it `record` as tuner.json and `files` (name → text).
+
+    `processor` is what has `save_pretrained`, such as a tokenizer. `folder` appears complete or not at all.
+    """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)
-    tokenizer.save_pretrained(part)
-    (part / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    processor.save_pretrained(part)
+    for name, text in ({RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"} | dict(files or {})).items():
+        (part / name).write_text(text, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from studies.definition import ParamValue
@@ -26,15 +26,17 @@ class Settings:
     dropout: float | None
     label_smoothing: float
     max_grad_norm: float
-    max_length: int
+    max_length: int = 0  # tokens; 0: the task reads no text
+    own: Mapping[str, ParamValue] = field(default_factory=dict)  # what only one task understands
 
 
 def settings_of(params: Mapping[str, ParamValue]) -> Settings:
-    """`params` as settings. Raises TrialFailure("code") where one is unknown or missing: the study was checked by other code."""
-    names = {entry.name for entry in fields(Settings)}
-    if set(params) != names:
-        different = ", ".join(sorted(names ^ set(params)))
-        raise TrialFailure("code", f"this trainer knows other parameters than the study was checked with: {different}")
+    """`params` as settings. Raises TrialFailure("code") where one is missing: the study was checked by other code."""
+    names = {entry.name for entry in fields(Settings)} - {"own"}
+    missing = {entry.name for entry in fields(Settings) if entry.default is MISSING and entry.name != "own"} - set(params)
+    if missing:
+        raise TrialFailure("code", f"this trainer wants parameters that the trial was not given: {', '.join(sorted(missing))}")
     # A whole number may come as 3.0: JSON does not tell the two apart.
     values: dict[str, Any] = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in params.items()}
-    return Settings(**values)
+    own = {name: value for name, value in values.items() if name not in names}
+    return Settings(**{name: value for name, value in values.items() if name in names}, own=own)

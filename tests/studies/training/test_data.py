@@ -5,7 +5,7 @@ import random
 import torch
 from transformers import AutoTokenizer
 
-from studies.training.data import encode, evaluation_batches, training_batches
+from studies.training.data import Encoded, encode, evaluation_batches, training_batches
 
 LENGTHS = random.Random(0).choices(range(3, 40), k=500)
 
@@ -58,3 +58,16 @@ def test_evaluation_batches_hold_every_row_once_with_least_padding() -> None:
     batches = evaluation_batches(LENGTHS, 64)
     assert sorted(row for rows in batches for row in rows) == list(range(500))
     assert padded_tokens(batches) <= padded_tokens(training_batches(LENGTHS, 64, random.Random(0)))
+
+
+def test_targets_are_padded_or_stacked_like_inputs() -> None:
+    encoded = Encoded(
+        inputs={"pixel_values": [torch.zeros(1, 2, 2), torch.ones(1, 2, 2)]},
+        padding={"tags": -100},
+        targets={"labels": [torch.tensor(1), torch.tensor(0)], "tags": [torch.tensor([1, 2]), torch.tensor([3])]},
+    )
+    assert (len(encoded), encoded.lengths) == (2, [1, 1])
+    assert encoded.batch([1, 0], "cpu")["pixel_values"].shape == (2, 1, 2, 2)
+    targets = encoded.batch_targets([0, 1], "cpu")
+    assert targets["labels"].tolist() == [1, 0]
+    assert targets["tags"].tolist() == [[1, 2], [3, -100]]

@@ -10,7 +10,11 @@ from studies.training.settings import settings_of
 
 
 def test_settings_are_the_hyperparameters_of_the_catalog() -> None:
-    assert asdict(settings_of(DEFINITION.completed({}))) == DEFINITION.completed({})
+    assert asdict(settings_of(DEFINITION.completed({}))) == DEFINITION.completed({}) | {"own": {}}
+
+
+def test_what_only_one_task_understands_is_kept_apart() -> None:
+    assert settings_of(DEFINITION.completed({"image_size": 28})).own == {"image_size": 28}
 
 
 def test_whole_numbers_may_come_as_floats() -> None:
@@ -18,6 +22,6 @@ def test_whole_numbers_may_come_as_floats() -> None:
     assert (epochs, type(epochs)) == (3, int)
 
 
-def test_parameters_of_another_version_are_refused() -> None:
-    with pytest.raises(TrialFailure, match="other parameters than the study was checked with: lora_rank"):
-        settings_of(DEFINITION.completed({"lora_rank": 8}))
+def test_a_missing_parameter_is_named() -> None:
+    with pytest.raises(TrialFailure, match="not given: epochs, momentum"):
+        settings_of({name: value for name, value in DEFINITION.completed({}).items() if name not in ("epochs", "momentum")})

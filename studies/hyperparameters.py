@@ -1,0 +1,94 @@
+"""Hyperparameters that several tasks understand: one place says what each means, whatever is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from studies.definition import Hyperparameter, ParamValue
+
+# What the training loop itself does: every task has these.
+SHARED: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        name="learning_rate",
+        kind="float",
+        default=5e-5,
+        low=0,
+        low_open=True,
+        high=1,
+        help="Largest step size; the schedule starts from it (after warm-up) and lowers it.",
+    ),
+    Hyperparameter(name="batch_size", kind="int", default=8, low=1, help="Examples per optimiser step."),
+    Hyperparameter(
+        name="epochs", kind="int", default=3, low=1, help="Passes over the training rows; the best one's weights are kept."
+    ),
+    Hyperparameter(
+        name="frozen_layers",
+        kind="int",
+        default=0,
+        low=0,
+        help="k: the embeddings and the first k blocks are not trained; 0: everything is trained, embeddings included.",
+    ),
+    Hyperparameter(name="optimizer", kind="choice", default="adamw", choices=("adamw", "adam", "sgd"), help="Update rule."),
+    Hyperparameter(
+        name="momentum",
+        kind="float",
+        default=0.9,
+        low=0,
+        high=1,
+        high_open=True,
+        help="Of sgd; the other optimizers don't use it.",
+    ),
+    Hyperparameter(
+        name="weight_decay",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=1,
+        help="Shrinks weight matrices at each step; biases and norms are left alone.",
+    ),
+    Hyperparameter(
+        name="warmup_ratio",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=1,
+        help="Share of all steps during which the learning rate rises.",
+    ),
+    Hyperparameter(
+        name="schedule",
+        kind="choice",
+        default="linear",
+        choices=("linear", "cosine", "constant"),
+        help="How the learning rate falls after warm-up: linearly or by a half cosine to 0, or not at all.",
+    ),
+    Hyperparameter(
+        name="dropout",
+        kind="float",
+        default=None,
+        low=0,
+        high=1,
+        high_open=True,
+        help="Replaces every dropout rate of the model; not given: the model's own.",
+    ),
+    Hyperparameter(
+        name="label_smoothing",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=1,
+        high_open=True,
+        help="Share of the target that is spread over all classes; training only.",
+    ),
+    Hyperparameter(
+        name="max_grad_norm", kind="float", default=1.0, low=0, help="Gradients are scaled down to this norm; 0: never."
+    ),
+)
+
+MAX_LENGTH = Hyperparameter(
+    name="max_length", kind="int", default=128, low=4, help="Tokens of a text that are read; the rest is cut off."
+)
+
+
+def with_defaults(hyperparameters: tuple[Hyperparameter, ...], **defaults: ParamValue) -> tuple[Hyperparameter, ...]:
+    """The same, with other untuned defaults for the named ones: what suits one kind of model does not suit all."""
+    return tuple(replace(entry, default=defaults.get(entry.name, entry.default)) for entry in hyperparameters)
