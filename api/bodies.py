@@ -72,6 +72,12 @@ class CloneBody(Body):
     params: Params = {}
 
 
+class ExtendBody(Body):
+    """How many epochs more than the trial has reached."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
+
+
 class WorkerBody(Body):
     """A process that trains trials."""
 

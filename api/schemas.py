@@ -12,7 +12,7 @@ from api.numbers import Number
 from studies.definition import ParamValue, Verdict
 from tuner.manager import Lease
 from tuner.overview import Overview, trial_seconds
-from tuner.records import Attempt, Origin, Role, StudyState, Trial, TrialState
+from tuner.records import Attempt, Ended, Extension, Origin, Role, StudyState, Trial, TrialState
 from tuner.spec import StudySpec
 
 Item = TypeVar("Item")
@@ -144,6 +144,33 @@ class FailureAnswer(Answer):
     message: str | None
 
 
+class EndedAnswer(Answer):
+    """How a trial had ended before it was extended."""
+
+    state: TrialState
+    value: Number | None
+    epoch: float | None
+
+    @classmethod
+    def of(cls, ended: Ended) -> EndedAnswer:
+        return cls(state=ended.state, value=ended.value, epoch=ended.epoch)
+
+
+class ExtensionAnswer(Answer):
+    """More epochs for a trial that had ended: at which epoch it ends now, at which each run of its schedule does, how it
+    first ended (what the search knows), and what it goes back to if this comes to nothing."""
+
+    until: int
+    legs: list[int]
+    first: EndedAnswer
+    before: EndedAnswer | None
+
+    @classmethod
+    def of(cls, extension: Extension) -> ExtensionAnswer:
+        before = None if extension.before is None else EndedAnswer.of(extension.before)
+        return cls(until=extension.until, legs=list(extension.legs), first=EndedAnswer.of(extension.first), before=before)
+
+
 class TrialAnswer(Answer):
     """One configuration and what became of it."""
 
@@ -166,6 +193,7 @@ class TrialAnswer(Answer):
     started_at: datetime | None
     finished_at: datetime | None
     seconds: float | None
+    extension: ExtensionAnswer | None
 
     @classmethod
     def of(cls, trial: Trial, now: datetime) -> TrialAnswer:
@@ -255,6 +283,7 @@ class LeaseAnswer(Answer):
     study_id: str
     trial: int
     params: dict[str, ParamValue]
+    legs: list[int]
     spec: StudySpec
     seed: int
     resume: ResumeAnswer | None
@@ -331,8 +360,9 @@ class StatusAnswer(Answer):
 
 
 def _trial_fields(trial: Trial, now: datetime) -> dict[str, Any]:
-    fields = {name: getattr(trial, name) for name in TrialAnswer.model_fields if name not in ("failure", "seconds")}
+    fields = {name: getattr(trial, name) for name in TrialAnswer.model_fields if name not in ("failure", "seconds", "extension")}
     failure = None
     if trial.failure_kind is not None:
         failure = FailureAnswer(kind=trial.failure_kind, message=trial.failure_message)
-    return fields | {"failure": failure, "seconds": trial_seconds(trial, now)}
+    extension = None if trial.extension is None else ExtensionAnswer.of(trial.extension)
+    return fields | {"failure": failure, "seconds": trial_seconds(trial, now), "extension": extension}

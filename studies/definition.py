@@ -108,6 +108,7 @@ class Job:
     eval_every: float = 1.0  # epochs between two evaluations, each of them reported; the last one is at the end of training
     folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
     resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
+    legs: tuple[int, ...] = ()  # the epochs at which each run of the schedule ends; empty: one run of all epochs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,15 @@ from datetime import datetime
 from pathlib import Path
 
 from studies.errors import InvalidInput
-from tuner.db import checkpoint_rows, metric_rows, study_rows
+from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.errors import NotFound, StaleLease
 from tuner.ledger import Change, Ledger
 from tuner.overview import best_of
 from tuner.records import Artifact, StoredCheckpoint, Study, Trial
+from tuner.spec import direction_of
 
+CHECKPOINTS_KEPT = 5  # of finished trials, a study
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -114,13 +116,19 @@ class ArtifactStore:
         raise NotFound(f"trial {trial.number} has no artifact {name!r}")
 
     def keep_best(self, study_id: str) -> int:
-        """Remove what finished trials no longer need: checkpoints, and the artifacts of all but the best; how many files went."""
+        """Remove what finished trials no longer need; how many files went.
+
+        The best one keeps its artifacts, the best few their checkpoints: whoever gives a trial more epochs picks from those.
+        Any other can be extended too, but from its start.
+        """
 
         def work(change: Change) -> list[str]:
             study = study_rows.get_study(change.connection, study_id)
             best = None if study is None else best_of(change.connection, study)
             keep = [] if best is None else [best.id]
-            checkpoints = checkpoint_rows.remove_checkpoints(change.connection, study_id)
+            maximize = study is not None and direction_of(study.spec) == "maximize"
+            few = trial_rows.best_trials(change.connection, study_id, maximize=maximize, limit=CHECKPOINTS_KEPT)
+            checkpoints = checkpoint_rows.remove_checkpoints(change.connection, study_id, keep=few)
             return checkpoints + metric_rows.remove_artifacts(change.connection, study_id, keep=keep)
 
         removed = self.ledger.change(work)

@@ -34,8 +34,10 @@ def limit_reached(connection: Connection, study: Study, now: datetime) -> str | 
         best = best_trial(connection, study.id, maximize=maximize)
         if best is not None and best.value is not None and _reaches(best.value, budget.target, maximize):
             return f"the target {budget.target:g} is reached by trial {best.number}"
-    if budget.no_gain_in is not None and trials_since_gain(trials_of(connection, study.id), maximize) >= budget.no_gain_in:
-        return f"no gain in {budget.no_gain_in} trials"
+    if budget.no_gain_in is not None:
+        trials = [trial.as_ended for trial in trials_of(connection, study.id)]
+        if trials_since_gain(trials, maximize) >= budget.no_gain_in:
+            return f"no gain in {budget.no_gain_in} trials"
     return None
 
 

@@ -30,6 +30,7 @@ class LeasedTrial:
         self.params: Mapping[str, ParamValue] = lease["params"]
         self.spec: Mapping[str, Any] = lease["spec"]
         self.seed: int = lease["seed"]
+        self.legs: Sequence[int] = lease.get("legs") or ()  # of an extended trial: where each run of its schedule ends, in epochs
         self.fingerprint: str | None = lease.get("fingerprint")
         self.resume: Mapping[str, Any] | None = lease["resume"]  # {epoch, step} of the checkpoint to go on from
         self.verdict = Verdict()  # the newest one, from whichever call

@@ -5,6 +5,7 @@ Every method is one transaction, and leaves a line in the audit log that says wh
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from typing import Any
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.space import Fixed, Space, active, contains, nearest
-from tuner.db import access_rows, lease_rows, study_rows, trial_rows
+from tuner.budget import exhausted
+from tuner.db import access_rows, study_rows, trial_rows
 from tuner.errors import Conflict, NotFound, StaleVersion
+from tuner.extensions import EXTENDABLE, extension_of
 from tuner.ledger import Change, Ledger
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
 from tuner.search import on_grid
-from tuner.settling import settle
+from tuner.settling import close_again, settle, stop_trials
 from tuner.spec import CheckedStudy, StudySpec, facts_of, parse, space_of
 
+_MOST_DETAIL = 2000  # characters of a line of the audit log
 CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")
 
 
@@ -71,35 +75,46 @@ class Lifecycle:
         return self._set_state(study_id, "running", ("paused",), None, actor, now)
 
     def stop(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
-        """End the study now. Trials that run or wait end as stopped and keep their last reported value."""
+        """End the study now. Trials that run or wait end as stopped and keep their last reported value.
+
+        One that was over already and runs for an extended trial is over again as it was.
+        """
 
         def work(change: Change) -> None:
-            _stop_trials(change, study_id, "the study was stopped", now)
+            stop_trials(change, study_id, "the study was stopped", now)
             change.forget_search(study_id)
 
-        return self._set_state(study_id, "stopped", LIVE_STUDY_STATES, "stopped by a user", actor, now, also=work)
+        def was_over(change: Change) -> Study | None:
+            study = _get(change, study_id)
+            if study.reopened_from is None:
+                return None
+            work(change)
+            close_again(change, study, now)
+            note(change, actor, "study.stopped", study.id, now, study.name)
+            return _get(change, study_id)
+
+        over = self.ledger.change(was_over)
+        return over or self._set_state(study_id, "stopped", LIVE_STUDY_STATES, "stopped by a user", actor, now, also=work)
 
     def stop_trial(self, study_id: str, number: int, *, actor: Actor, now: datetime) -> Trial:
         """End one trial now; it keeps its last reported value. One that has ended stays as it is."""
 
         def work(change: Change) -> Trial:
             study = _get(change, study_id)
-            _stop_trials(change, study.id, "stopped by a user", now, number=number)
+            stop_trials(change, study.id, "stopped by a user", now, number=number)
             note(change, actor, "trial.stop", f"{study.id}/{number}", now)
             settle(change, study, now)
-            found = trial_rows.get_trial(change.connection, study.id, number)
-            if found is None:
-                raise NotFound(f"study {study.name!r} has no trial {number}")
-            return found
+            return _get_trial(change, study.id, number)
 
         return self.ledger.change(work)
 
     def change_study(
         self, study_id: str, changes: Mapping[str, Any], *, version: int | None, actor: Actor, now: datetime
     ) -> Study:
-        """Change what may change while a study lives. `version` is what the caller read (If-Match).
+        """Change what may change of a study. `version` is what the caller read (If-Match).
 
-        Raises InvalidInput, StaleVersion if the study has changed since, Conflict if it is over.
+        A study that has completed or failed goes on if its new budget leaves it something to do. Raises InvalidInput,
+        StaleVersion if the study has changed since, Conflict if what is over would have to run again for the change to matter.
         """
         wrong = [name for name in changes if name not in CHANGEABLE]
         if wrong:
@@ -109,14 +124,15 @@ class Lifecycle:
             study = _get(change, study_id)
             if version is not None and version != study.version:
                 raise StaleVersion()
-            if study.state not in LIVE_STUDY_STATES and set(changes) - {"notes", "tags"}:
-                raise Conflict(f"study {study.name!r} is {study.state}; only notes and tags of a finished study can be changed")
+            _check_changeable(study, changes)
             spec = _changed_spec(study, changes)
             if not study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now):
                 raise StaleVersion()
             change.forget_search(study.id)
-            note(change, actor, "study.change", study.id, now, ", ".join(sorted(changes)))
+            note(change, actor, "study.change", study.id, now, differences(study.spec, spec))
             change.tell("study", study_id=study.id, state=study.state)
+            if "budget" in changes:
+                _go_on(change, _get(change, study.id), now)
             settle(change, study, now)
             return _get(change, study.id)
 
@@ -136,6 +152,26 @@ class Lifecycle:
             trial = _enqueue(change, study, params, origin="enqueued", now=now)
             note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
             return trial
+
+        return self.ledger.change(work)
+
+    def extend(self, study_id: str, number: int, epochs: int, *, actor: Actor, now: datetime) -> Trial:
+        """More epochs for a trial that has completed or was pruned or stopped. It costs no trial of the budget.
+
+        A study that is over runs again for this trial only, and is then over as before. Raises Conflict if the trial has
+        not ended, or has failed.
+        """
+
+        def work(change: Change) -> Trial:
+            study, trial = _get(change, study_id), _get_trial(change, study_id, number)
+            extension = extension_of(study, trial, epochs)
+            extended = trial_rows.extend_trial(change.connection, trial, extension) if trial.state in EXTENDABLE else None
+            if extended is None:
+                raise Conflict(f"trial {number} is {trial.state}; one that is {' or '.join(EXTENDABLE)} can be extended")
+            _reopen(change, study, for_one_trial=True, now=now)
+            note(change, actor, "trial.extend", f"{study.id}/{number}", now, f"{epochs} more, to epoch {extension.until}")
+            change.tell_trial(extended)
+            return extended
 
         return self.ledger.change(work)
 
@@ -201,22 +237,12 @@ def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldEr
     return errors
 
 
-def _stop_trials(change: Change, study_id: str, reason: str, now: datetime, *, number: int | None = None) -> None:
-    """End the study's trials that wait or run (or just one of them), and their leases."""
-    for trial in trial_rows.stop_trials(
-        change.connection, study_id, states=("waiting", "running"), reason=reason, now=now, number=number
-    ):
-        if trial.lease_id is not None:
-            lease_rows.end_lease(change.connection, trial.lease_id, outcome="stopped", message=reason, now=now)
-        change.tell_search(trial)
-        change.tell_trial(trial)
-
-
 def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, origin: Origin, now: datetime) -> Trial:
     number = study_rows.claim_enqueued_number(change.connection, study.id)
     if number is None:
         raise Conflict(
-            f"study {study.name!r} is {study.state} and has started {study.n_created} trials: its budget leaves no other"
+            f"study {study.name!r} is {study.state} and has started {study.n_created} trials: its budget leaves no other; "
+            "change budget.trials first"
         )
     space = space_of(study.spec, study.facts.blocks)
     searched = {name: value for name, value in params.items() if not isinstance(space[name], Fixed)}
@@ -283,6 +309,55 @@ def _get(change: Change, study_id: str) -> Study:
     if study is None:
         raise NotFound(f"no study {study_id!r}")
     return study
+
+
+def _get_trial(change: Change, study_id: str, number: int) -> Trial:
+    trial = trial_rows.get_trial(change.connection, study_id, number)
+    if trial is None:
+        raise NotFound(f"no trial {number} in study {study_id!r}")
+    return trial
+
+
+def _check_changeable(study: Study, changes: Mapping[str, Any]) -> None:
+    if study.state in LIVE_STUDY_STATES or set(changes) <= {"notes", "tags"}:
+        return
+    if study.state == "stopped":
+        raise Conflict(f"study {study.name!r} was stopped by a user; only its notes and tags can be changed")
+    if "budget" not in changes:
+        raise Conflict(f"study {study.name!r} is {study.state}; without a larger budget only its notes and tags can be changed")
+
+
+def _go_on(change: Change, study: Study, now: datetime) -> None:
+    """A study that is over, or runs for extended trials only, searches on if its budget leaves it something to do."""
+    if exhausted(change.connection, study, now) is not None:
+        return
+    if study.reopened_from is not None:
+        study_rows.draw_again(change.connection, study.id)
+    _reopen(change, study, for_one_trial=False, now=now)
+
+
+def differences(before: StudySpec, after: StudySpec) -> str:
+    """What changed from one spec to the other, for the audit log: `budget.trials 20 → 40, parallelism 4 → 8`."""
+    old, new = (_flat(spec.model_dump(mode="json")) for spec in (before, after))
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {json.dumps(old.get(name))} → {json.dumps(new.get(name))}" for name in changed)[:_MOST_DETAIL]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
+    return found
+
+
+def _reopen(change: Change, study: Study, *, for_one_trial: bool, now: datetime) -> None:
+    """A study that is over runs again. Raises Conflict if another live study has its name by now."""
+    if study.state in LIVE_STUDY_STATES:
+        return
+    if study_rows.live_study_named(change.connection, study.name) is not None:
+        raise Conflict(f"another study named {study.name!r} is running or paused; stop that one first")
+    study_rows.reopen(change.connection, study.id, for_one_trial=for_one_trial, now=now)
+    change.tell("study", study_id=study.id, state="running")
 
 
 def note(change: Change, actor: Actor, action: str, subject: str, now: datetime, detail: str | None = None) -> None:

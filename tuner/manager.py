@@ -18,6 +18,7 @@ from studies.errors import FailureKind, InvalidInput
 from tuner.budget import exhausted
 from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
+from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
 from tuner.ledger import Change, Ledger
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import attrs_up_to, draw_seed, resource
@@ -37,6 +38,7 @@ class Lease:
     study_id: str
     trial: int  # its number
     params: Mapping[str, ParamValue]
+    legs: Sequence[int]  # of an extended trial: the epochs at which each run of the learning rate's schedule ends
     spec: StudySpec
     seed: int
     fingerprint: str | None  # what the data must be
@@ -112,12 +114,13 @@ class Manager:
                 self._only_known_points(change, trial, points, lease_id)
                 return verdict(trial, study)
             self._extend(change, lease_id, now)
-            new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=points, now=now)
+            unheard = [point for point in points if point.step > known_until(trial)]
+            new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=unheard, now=now)
             if not new:
                 return verdict(trial, study)
             change.tell("metric", study_id=study.id, number=trial.number)
             scores = _scores(study, new)
-            self._note_progress(change, lease_id, trial, new, scores)
+            self._note_progress(change, lease_id, trial, new, scores, now)
             return self._judge(change, study, trial, lease_id, scores, now)
 
         return self.ledger.change(work)
@@ -200,7 +203,7 @@ class Manager:
         if started is None:
             return None
         if started.attempt > 1:
-            self._take_up(change, study, started)
+            self._take_up(change, study, started, now)
         lease_rows.insert_lease(
             change.connection,
             lease_id=lease_id,
@@ -213,13 +216,15 @@ class Manager:
         change.tell_trial(started)
         return started
 
-    def _take_up(self, change: Change, study: Study, trial: Trial) -> None:
+    def _take_up(self, change: Change, study: Study, trial: Trial, now: datetime) -> None:
         """Go back to the trial's checkpoint: what was reported after it will be reported again."""
         checkpoint = checkpoint_rows.checkpoint_of(change.connection, trial.id)
-        metric_rows.supersede_metrics(change.connection, trial.id, after_step=-1 if checkpoint is None else checkpoint.step)
-        change.forget_search(study.id)
-        attrs = attrs_up_to(study.spec.pruner, trial.search_attrs, 0.0 if checkpoint is None else checkpoint.epoch)
-        trial_rows.set_search_attrs(change.connection, trial.id, attrs)
+        step = max(-1 if checkpoint is None else checkpoint.step, known_until(trial))
+        metric_rows.supersede_metrics(change.connection, trial.id, after_step=step)
+        if trial.extension is None:
+            change.forget_search(study.id)
+            attrs = attrs_up_to(study.spec.pruner, trial.search_attrs, 0.0 if checkpoint is None else checkpoint.epoch)
+            trial_rows.set_search_attrs(change.connection, trial.id, attrs)
         if checkpoint is not None:
             scores = _scores(study, metric_rows.metrics_of(change.connection, trial.id))
             trial_rows.note_progress(
@@ -228,6 +233,7 @@ class Manager:
                 step=checkpoint.step,
                 epoch=checkpoint.epoch,
                 value=scores[-1].value if scores and not math.isnan(scores[-1].value) else None,
+                now=now,
             )
 
     def _lease(self, change: Change, study: Study, trial: Trial) -> Lease:
@@ -237,7 +243,8 @@ class Manager:
             expires_in=self.lease_time.total_seconds(),
             study_id=study.id,
             trial=trial.number,
-            params=trial.params,
+            params=params_of_attempt(trial),
+            legs=trial.extension.legs if trial.extension else (),
             spec=study.spec,
             seed=draw_seed(study.spec.seed, trial.number),
             fingerprint=study.facts.fingerprint,
@@ -264,18 +271,26 @@ class Manager:
             raise StaleLease(lease_id)
 
     def _note_progress(
-        self, change: Change, lease_id: str, trial: Trial, new: Sequence[MetricPoint], scores: Sequence[MetricPoint]
+        self,
+        change: Change,
+        lease_id: str,
+        trial: Trial,
+        new: Sequence[MetricPoint],
+        scores: Sequence[MetricPoint],
+        now: datetime,
     ) -> None:
         last = max(new, key=lambda point: point.step)
         if last.step < (trial.step or 0):
             return
         score = scores[-1].value if scores and not math.isnan(scores[-1].value) else None
-        if not trial_rows.note_progress(change.connection, lease_id, step=last.step, epoch=last.epoch, value=score):
+        if not trial_rows.note_progress(change.connection, lease_id, step=last.step, epoch=last.epoch, value=score, now=now):
             raise StaleLease(lease_id)
 
     def _judge(
         self, change: Change, study: Study, trial: Trial, lease_id: str, scores: Sequence[MetricPoint], now: datetime
     ) -> Verdict:
+        if trial.extension is not None:  # a person asked for it: it is not judged, and the search knows nothing of it
+            return verdict(trial, study)
         search = change.search(study)
         for score in scores:
             search.report(trial.number, resource(score), score.value)
@@ -333,7 +348,7 @@ class Manager:
         return outcome
 
     def _put_back(self, change: Change, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime) -> str:
-        waiting = trial_rows.put_back(change.connection, lease_id, lost=lost)
+        waiting = trial_rows.put_back(change.connection, lease_id, lost=lost, now=now)
         if waiting is None:
             raise StaleLease(lease_id)
         lease_rows.end_lease(change.connection, lease_id, outcome=outcome, message=message, now=now)
@@ -356,7 +371,12 @@ class Manager:
             raise StaleLease(lease_id)
         message = ended.failure_message or ended.reason
         lease_rows.end_lease(change.connection, lease_id, outcome=outcome or state, message=message, now=now)
-        change.tell_search(ended)
+        if ended.extension is None:
+            change.tell_search(ended)
+        elif state == "failed":
+            ended = go_back(change, ended, ended.failure_message or "", now)
+        else:
+            ended = ended_anew(change, ended)
         change.tell_trial(ended)
         settle(change, study, now)
         return state

@@ -45,13 +45,14 @@ def _overview(
     ended = sum(counts[state] for state in FINISHED_TRIAL_STATES)
     total = study.spec.budget.trials
     # What the counts rule out is not looked up: a list of studies asks for many overviews at once.
-    first = trial_rows.get_trial(connection, study.id, 0) if counts["completed"] else None
+    found = trial_rows.get_trial(connection, study.id, 0) if values else None
+    first = found and found.as_first_ended
     return Overview(
         study=study,
         counts=counts,
         progress=None if total is None else min(1.0, ended / total),
         eta_seconds=_eta(connection, study, counts, now) if study.state == "running" and ended else None,
-        best=best_of(connection, study) if ended else None,
+        best=best_of(connection, study) if ended or values else None,
         majority=study.facts.baseline.get(objective_of(study.spec).metric),
         default=first if first is not None and first.origin == "default" and first.state == "completed" else None,
         trend=best_so_far(values, maximize=direction_of(study.spec) == "maximize"),
@@ -86,7 +87,7 @@ def _eta(connection: Connection, study: Study, counts: Mapping[str, int], now: d
 
 
 def trial_seconds(trial: Trial, now: datetime) -> float | None:
-    """Wall time from its first start to its end, or to `now` while it runs; None if it never started."""
+    """Time under leases so far, waiting between them not counted; None if it never started."""
     if trial.started_at is None:
         return None
-    return ((trial.finished_at or now) - trial.started_at).total_seconds()
+    return trial.busy_seconds + (0.0 if trial.attempt_at is None else max(0.0, (now - trial.attempt_at).total_seconds()))

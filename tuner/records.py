@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -50,6 +50,32 @@ class Study:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    reopened_from: StudyState | None = None  # it was over and runs for an extended trial only: no new trial is drawn
+    reopened_reason: str | None = None  # the reason it had been over for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a trial had ended before it was extended."""
+
+    state: TrialState
+    value: float | None
+    values: Mapping[str, float]
+    epoch: float | None
+    step: int | None
+    reason: str | None
+    details: Mapping[str, Any]
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """More epochs for a trial that had ended."""
+
+    until: int  # the epoch after which it ends now
+    legs: tuple[int, ...]  # the epochs at which each run of the learning rate's schedule ends; the first is the planned one
+    first: Ended  # what the search knows of the trial
+    before: Ended | None  # what it goes back to if the extension comes to nothing; None once it has ended anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +104,27 @@ class Trial:
     created_at: datetime
     started_at: datetime | None  # of the first attempt
     finished_at: datetime | None
+    busy_seconds: float = 0.0  # under leases that have ended
+    attempt_at: datetime | None = None  # when the current lease began
+    reported_at: datetime | None = None  # when the current attempt last got on; its start before the first report
+    extension: Extension | None = None
 
     @property
     def finished(self) -> bool:
         return self.state in FINISHED_TRIAL_STATES
+
+    @property
+    def as_ended(self) -> Trial:
+        """While an extension waits or runs, the trial as it had ended before; else as it is."""
+        return self if self.extension is None or self.extension.before is None else self._at(self.extension.before)
+
+    @property
+    def as_first_ended(self) -> Trial:
+        """What the search knows: an extension, which a person asked for, tells it nothing."""
+        return self if self.extension is None else self._at(self.extension.first)
+
+    def _at(self, ended: Ended) -> Trial:
+        return replace(self, **{entry.name: getattr(ended, entry.name) for entry in fields(ended)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,9 @@ class Search:
         self._storage = optuna.storages.InMemoryStorage()
         self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
         for trial in trials:
-            self._optuna.add_trial(self._frozen(trial, reports.get(trial.number, ())))
+            known = trial.as_first_ended
+            points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
+            self._optuna.add_trial(self._frozen(known, points))
 
     def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from tuner.budget import all_started, limit_reached
-from tuner.db import study_rows, trial_rows
+from tuner.db import lease_rows, study_rows, trial_rows
+from tuner.extensions import go_back
 from tuner.ledger import Change
-from tuner.records import Study
+from tuner.records import LIVE_STUDY_STATES, Study, TrialState
 
 # So many trials with one and the same failure and none that worked: the study is at fault, not the trials.
 SAME_FAILURES_TO_PAUSE = 3
@@ -19,19 +21,49 @@ def settle(change: Change, study: Study, now: datetime) -> None:
     current = study_rows.get_study(change.connection, study.id)
     if current is None or current.state != "running":
         return
+    if current.reopened_from is not None:
+        close_again(change, current, now)
+        return
     limit = limit_reached(change.connection, current, now)
     reason = limit or all_started(current)
     if reason is None:
         return
     if limit is not None:
-        for trial in trial_rows.stop_trials(change.connection, study.id, states=("waiting",), reason=limit, now=now):
-            change.tell_search(trial)
-            change.tell_trial(trial)
+        stop_trials(change, study.id, limit, now, states=("waiting",))
     if trial_rows.count_unfinished(change.connection, study.id) == 0:
         finished = _final_state(change, current)
         study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
         change.forget_search(study.id)
         change.tell("study", study_id=study.id, state=finished)
+
+
+def close_again(change: Change, study: Study, now: datetime) -> None:
+    """A study that was over and ran for extended trials only is over as before once they have ended."""
+    if study.reopened_from is None or trial_rows.count_unfinished(change.connection, study.id) > 0:
+        return
+    state = study.reopened_from
+    allowed = LIVE_STUDY_STATES
+    study_rows.set_state(change.connection, study.id, state, allowed_from=allowed, reason=study.reopened_reason, now=now)
+    change.forget_search(study.id)
+    change.tell("study", study_id=study.id, state=state)
+
+
+def stop_trials(
+    change: Change,
+    study_id: str,
+    reason: str,
+    now: datetime,
+    *,
+    states: Sequence[TrialState] = ("waiting", "running"),
+    number: int | None = None,
+) -> None:
+    """End the study's trials of `states` (or just one of them), and their leases. An extended one keeps its result."""
+    for trial in trial_rows.stop_trials(change.connection, study_id, states=states, reason=reason, now=now, number=number):
+        if trial.lease_id is not None:
+            lease_rows.end_lease(change.connection, trial.lease_id, outcome="stopped", message=reason, now=now)
+        if trial.extension is None:
+            change.tell_search(trial)
+        change.tell_trial(go_back(change, trial, reason, now) if trial.extension else trial)
 
 
 def _final_state(change: Change, study: Study) -> Literal["completed", "failed"]:

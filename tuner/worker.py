@@ -210,6 +210,7 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
         fingerprint=trial.fingerprint,
         device="cpu" if slot.gpu is None or spec.resources.gpus == 0 else "cuda",
         threads=slot.threads,
+        legs=tuple(trial.legs),
         eval_every=spec.eval_every,
         folder=folder,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from api.bodies import CloneBody, EnqueueBody
+from api.bodies import CloneBody, EnqueueBody, ExtendBody
 from api.deps import ActorDep, Cursor, Limit, Now, ServiceDep, StudyDep, TrialDep, requires
 from api.files import file_answer
 from api.filters import read_fields, read_sort, read_states, read_where
@@ -87,6 +87,12 @@ def clone_trial(
     """Enqueue a copy of a trial in which the given parameters are changed."""
     params = dict(trial.params) | body.params
     return _added(service.lifecycle.enqueue(trial.study_id, params, actor=actor, now=now), now, response)
+
+
+@router.post("/trials/{number}/extend", dependencies=[requires("editor")])
+def extend_trial(trial: TrialDep, body: ExtendBody, service: ServiceDep, actor: ActorDep, now: Now) -> TrialAnswer:
+    """More epochs for a trial that has ended, from its checkpoint. A study that is over runs again for this trial only."""
+    return TrialAnswer.of(service.lifecycle.extend(trial.study_id, trial.number, body.epochs, actor=actor, now=now), now)
 
 
 @router.get("/trials/{number}/metrics", dependencies=[requires("viewer")])

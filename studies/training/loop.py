@@ -63,9 +63,9 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     freeze(model, settings.frozen_layers)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
-    steps = settings.epochs * math.ceil(len(task.training) / settings.batch_size)
+    steps_an_epoch = math.ceil(len(task.training) / settings.batch_size)
     optimizer = build_optimizer(model, settings)
-    schedule = build_schedule(optimizer, settings, steps)
+    schedule = build_schedule(optimizer, settings, [leg * steps_an_epoch for leg in job.legs or (settings.epochs,)])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lengths = task.training.lengths
     seconds["prepare"] = time.perf_counter() - started

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -25,10 +27,21 @@ def build_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimiz
     return kind(groups, lr=settings.learning_rate, fused=True)
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, settings: Settings, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """The schedule of a run of exactly `steps` optimiser steps."""
-    warmup = round(settings.warmup_ratio * steps)
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step, steps, warmup, settings.schedule))
+def build_schedule(
+    optimizer: torch.optim.Optimizer, settings: Settings, legs: Sequence[int]
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The schedule of a run whose legs end at these optimiser steps; only an extended trial has more than one.
+
+    The first leg warms up; each later one has the schedule's shape again, from the largest rate on (SGDR, Loshchilov & Hutter
+    2017). A constant schedule is the same however many legs there are.
+    """
+    warmup = round(settings.warmup_ratio * legs[0])
+
+    def share(step: int) -> float:
+        start, end = next((leg for leg in pairwise((0, *legs)) if step < leg[1]), (legs[-2] if len(legs) > 1 else 0, legs[-1]))
+        return learning_rate_share(step - start, end - start, 0 if start else warmup, settings.schedule)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 def learning_rate_share(step: int, steps: int, warmup: int, schedule: str) -> float:

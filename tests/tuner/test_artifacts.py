@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from studies.errors import InvalidInput
-from tests.tuner.helpers import Bench, all_rows
-from tuner.artifacts import ArtifactStore, check_name
+from tests.conftest import Clock
+from tests.tuner.helpers import Bench, all_rows, make_bench
+from tuner.artifacts import CHECKPOINTS_KEPT, ArtifactStore, check_name
 from tuner.errors import NotFound, StaleLease
 from tuner.lifecycle import Actor
 from tuner.manager import Lease
 from tuner.records import Artifact
+from tuner.service import Service
 
 
 def files(store: ArtifactStore) -> list[Path]:
@@ -133,18 +135,30 @@ def test_what_a_dead_service_received_in_part_is_removed_at_the_next_start(bench
     assert [file.read_bytes() for file in files(store)] == [b"content"]
 
 
-def test_a_checkpoint_replaces_the_one_before_and_goes_with_the_end_of_the_trial(bench: Bench) -> None:
+def test_a_checkpoint_replaces_the_one_before_and_goes_with_a_failed_trial(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     for epoch in (1, 2):
         upload = store.receive([b"epoch %d" % epoch])
         store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=epoch, step=10 * epoch, now=bench.clock())
     kept, file = store.checkpoint(bench.trial(0))
     assert (kept.epoch, kept.step, file.read_bytes(), len(files(store))) == (2.0, 20, b"epoch 2", 1)
-    bench.finish(lease, 0.5)
+    bench.fail(lease)
     store.keep_best(bench.study_id)
     assert files(store) == []
     with pytest.raises(NotFound, match="trial 0 has no checkpoint"):
         store.checkpoint(bench.trial(0))
+
+
+def test_the_best_finished_trials_keep_their_checkpoints_until_the_study_is_deleted(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, budget={"trials": CHECKPOINTS_KEPT + 2})
+    store = service.artifacts
+    for number in range(CHECKPOINTS_KEPT + 2):
+        lease = bench.lease()
+        store.attach_checkpoint(lease.id, bench.trial(number), store.receive([b"%d" % number]), epoch=1, step=9, now=clock())
+        bench.finish(lease, 0.1 * number)
+        store.keep_best(bench.study_id)
+    assert sorted(file.read_bytes() for file in files(store)) == [b"%d" % n for n in range(2, CHECKPOINTS_KEPT + 2)]
+    assert len(store.paths_of(bench.study())) == CHECKPOINTS_KEPT
 
 
 def test_a_checkpoint_under_a_stale_lease_changes_nothing(bench: Bench) -> None:

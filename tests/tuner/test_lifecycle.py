@@ -424,11 +424,13 @@ def test_a_pause_counts_as_a_change_but_a_lease_does_not(bench: Bench) -> None:
     assert bench.study().version == version + 1
 
 
-def test_of_a_finished_study_only_notes_and_tags_change(bench: Bench) -> None:
+def test_of_a_stopped_study_only_notes_and_tags_change(bench: Bench) -> None:
     bench.service.lifecycle.stop(bench.study_id, actor=Actor(), now=bench.clock())
     assert change(bench, notes="done", tags={"a": "b"}).spec.notes == "done"
-    with pytest.raises(Conflict, match="only notes and tags"):
+    with pytest.raises(Conflict, match="only its notes and tags"):
         change(bench, parallelism=2)
+    with pytest.raises(Conflict, match="only its notes and tags"):
+        change(bench, budget={"trials": 1000})
 
 
 def test_a_running_study_is_not_deleted(bench: Bench) -> None:
@@ -478,7 +480,7 @@ def test_every_change_says_who_did_it(service: Service, clock: Clock) -> None:
         ("study.create", study.id, "simulated"),
         ("trial.enqueue", f"{study.id}/1", None),
         ("trial.stop", f"{study.id}/1", None),
-        ("study.change", study.id, "notes, tags"),
+        ("study.change", study.id, 'notes "" → "n"'),
         ("study.paused", study.id, "simulated"),
         ("study.running", study.id, "simulated"),
         ("study.stopped", study.id, "simulated"),

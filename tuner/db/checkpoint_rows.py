@@ -1,7 +1,8 @@
-"""Rows of `checkpoints`: the newest point from which each unfinished trial can be taken up again."""
+"""Rows of `checkpoints`: the newest point from which a trial can be taken up again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy import delete, insert, select
@@ -24,9 +25,11 @@ def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | N
     return None if row is None else StoredCheckpoint(**row)
 
 
-def remove_checkpoints(connection: Connection, study_id: str) -> list[str]:
-    """Forget those of finished trials; returns the paths of their files."""
-    finished = select(trials.c.id).where(trials.c.study_id == study_id, trials.c.finished_at.is_not(None))
+def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[int]) -> list[str]:
+    """Forget those of finished trials but those with the ids `keep`; returns the paths of their files."""
+    finished = select(trials.c.id).where(
+        trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
+    )
     removed = connection.execute(delete(checkpoints).where(checkpoints.c.trial_id.in_(finished)).returning(checkpoints.c.path))
     return list(removed.scalars())
 

@@ -105,6 +105,7 @@ def claim_number(connection: Connection, study_id: str) -> int | None:
     claimed = connection.execute(
         update(studies)
         .where(studies.c.id == study_id, studies.c.state == "running", running < studies.c.parallelism)
+        .where(studies.c.reopened_from.is_(None))
         .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials))
         .values(n_created=studies.c.n_created + 1)
         .returning(studies.c.n_created)
@@ -145,9 +146,33 @@ def set_state(
             version=studies.c.version + 1,
             updated_at=now,
             finished_at=None if live else now,
+            **({} if live else {"reopened_from": None, "reopened_reason": None}),
         )
     )
     return changed.rowcount == 1
+
+
+def reopen(connection: Connection, study_id: str, *, for_one_trial: bool, now: datetime) -> None:
+    """Let a study that is over run again: until its budget is used up, or just until its unfinished trials have ended."""
+    connection.execute(
+        update(studies)
+        .where(studies.c.id == study_id, studies.c.state.not_in(LIVE_STUDY_STATES))
+        .values(
+            state="running",
+            reason=None,
+            live_name=studies.c.name,
+            version=studies.c.version + 1,
+            updated_at=now,
+            finished_at=None,
+            reopened_from=studies.c.state if for_one_trial else None,
+            reopened_reason=studies.c.reason if for_one_trial else None,
+        )
+    )
+
+
+def draw_again(connection: Connection, study_id: str) -> None:
+    """A study that ran for extended trials only goes on with its search."""
+    connection.execute(update(studies).where(studies.c.id == study_id).values(reopened_from=None, reopened_reason=None))
 
 
 def set_spec(connection: Connection, study_id: str, spec: StudySpec, *, version: int, now: datetime) -> bool:
@@ -225,4 +250,6 @@ def _study(row: RowMapping) -> Study:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
+        reopened_from=row["reopened_from"],
+        reopened_reason=row["reopened_reason"],
     )

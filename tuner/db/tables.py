@@ -73,6 +73,8 @@ studies = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
+    Column("reopened_from", String(16)),  # the state that it goes back to when its extended trials have ended
+    Column("reopened_reason", Text),  # likewise
     Index("ix_studies_state", "state"),
 )
 
@@ -113,6 +115,12 @@ trials = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+    Column("busy_seconds", Double, nullable=False, server_default="0"),  # under leases that have ended
+    Column("attempt_at", UtcDateTime),  # when the current lease began
+    Column("reported_at", UtcDateTime),  # when its attempt last got on
+    Column("extension", JSON(none_as_null=True)),
+    Column("ended_state", String(16)),  # of an extended trial until it ends anew: how it had ended
+    Column("ended_value", Double),  # likewise
     UniqueConstraint("study_id", "number"),
     Index("ix_trials_study_id_state", "study_id", "state"),
     Index("ix_trials_lease_id", "lease_id"),

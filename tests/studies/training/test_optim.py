@@ -56,7 +56,7 @@ def test_a_run_that_only_warms_up() -> None:
 
 def test_the_schedule_moves_the_learning_rate_to_its_end() -> None:
     optimizer = build_optimizer(model(), SETTINGS)
-    schedule = build_schedule(optimizer, replace(SETTINGS, warmup_ratio=0.5), steps=4)
+    schedule = build_schedule(optimizer, replace(SETTINGS, warmup_ratio=0.5), legs=[4])
     rates = []
     for _ in range(4):
         rates.append(optimizer.param_groups[0]["lr"])
