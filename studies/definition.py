@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studies.errors import TrialFailure
+from studies.models import ModelFacts, model_facts
 
 ParamValue = bool | int | float | str | None
 Direction = Literal["maximize", "minimize"]
@@ -133,6 +134,10 @@ class Definition:
     default_space: Mapping[str, Mapping[str, Any]]  # what `parameters: auto` stands for
     inspect: Callable[[DataSpec, int], DataFacts]  # (data, seed) → facts, or InvalidInput; reads every row, no torch
     train: Callable[[Job, Report, Keep], Outcome]  # raises TrialFailure; imports torch only when called
+    # (folder of a model that a trial left, inputs) → one answer an input, in their order; imports torch only when called
+    predict: Callable[[Path, Sequence[str]], Sequence[Mapping[str, Any]]]
+    # A study's `model` → its facts, or InvalidInput; other than `model_facts` where blocks are counted in another way.
+    model_facts: Callable[[str], ModelFacts] = model_facts
 
     def hyperparameter(self, name: str) -> Hyperparameter | None:
         return next((known for known in self.hyperparameters if known.name == name), None)

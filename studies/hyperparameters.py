@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from studies.definition import Hyperparameter, ParamValue
 
@@ -87,6 +89,14 @@ SHARED: tuple[Hyperparameter, ...] = (
 MAX_LENGTH = Hyperparameter(
     name="max_length", kind="int", default=128, low=4, help="Tokens of a text that are read; the rest is cut off."
 )
+
+# Small encoders want far larger rates than the usual 5e-5: on TREC with few rows 2e-4 … 1e-3 scored .8 where 2e-5 scored .27.
+ENCODER_SPACE: Mapping[str, Mapping[str, Any]] = {
+    "learning_rate": {"min": 1e-6, "max": 1e-3, "log": True},
+    "batch_size": {"values": [8, 16, 32, 64]},
+    "epochs": {"min": 1, "max": 5},
+    "frozen_layers": {"min": 0, "max": "all"},
+}
 
 
 def with_defaults(hyperparameters: tuple[Hyperparameter, ...], **defaults: ParamValue) -> tuple[Hyperparameter, ...]:

@@ -24,7 +24,7 @@ from pydantic import (
 from studies.catalog import definition as catalog_definition
 from studies.definition import DataFacts, DataSpec, Definition, Direction
 from studies.errors import FieldError, InvalidInput, known
-from studies.models import ModelFacts, model_facts
+from studies.models import ModelFacts
 from studies.space import Space, number, parse_space
 
 
@@ -211,7 +211,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     definition = catalog_definition(spec.task)
     model = ModelFacts()
     try:
-        model = model_facts(spec.model)
+        model = definition.model_facts(spec.model)
     except InvalidInput as error:
         errors.extend(error.errors)
     errors.extend(_objective_errors(spec, definition))

@@ -27,11 +27,17 @@ RECORD = "tuner.json"
 
 
 def load_classifier(
-    reference: str, classes: Sequence[str], *, max_length: int, dropout: float | None
+    reference: str,
+    classes: Sequence[str],
+    *,
+    max_length: int,
+    dropout: float | None,
+    head: Any = AutoModelForSequenceClassification,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model a study names, with a new head for `classes`, and its tokenizer, which cuts off at `max_length` tokens.
 
-    The head is drawn from torch's random state: seed it before. `dropout` replaces every dropout rate of the model.
+    `head` is transformers' Auto class of the head's kind; `classes` is empty where its size is not theirs to say. The head is
+    drawn from torch's random state: seed it before. `dropout` replaces every dropout rate of the model.
     Raises TrialFailure("data") where the model can't be had.
     """
     # A trial's output is its metrics: transformers' progress bars and the (expected) report of a new head are noise.
@@ -43,11 +49,12 @@ def load_classifier(
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         _fit_tokenizer(tokenizer, config, max_length)
-        config.id2label = dict(enumerate(classes))
-        config.label2id = {name: index for index, name in enumerate(classes)}
+        if classes:
+            config.id2label = dict(enumerate(classes))
+            config.label2id = {name: index for index, name in enumerate(classes)}
         if dropout is not None:
             _set_dropout(config, dropout)
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        model: PreTrainedModel = head.from_pretrained(
             location,
             config=config,
             dtype=torch.float32,
@@ -56,8 +63,15 @@ def load_classifier(
             ignore_mismatched_sizes=True,  # a model fine-tuned before may come with a head of another size
         )
     except (InvalidInput, OSError, ValueError) as error:
-        raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
+        raise TrialFailure("data", f"model {reference!r} can't be loaded: {_reason(error, head)}") from error
     return model, tokenizer
+
+
+def _reason(error: Exception, head: Any) -> str:
+    if str(error).startswith("Unrecognized configuration class"):
+        # transformers goes on to list every model there is.
+        return f"models of its kind have no head for this task ({head.__name__})"
+    return str(error)
 
 
 def _check_here(location: str) -> None:

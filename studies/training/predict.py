@@ -1,35 +1,34 @@
-"""Using a fine-tuned model."""
+"""Using a model: what it puts out for encoded examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from studies.training.data import Encoded, encode, evaluation_batches
+from studies.training.data import Encoded, evaluation_batches
+
+BATCH_SIZE = 32
 
 
-def predict(folder: Path, texts: Sequence[str], batch_size: int = 32) -> list[tuple[str, float]]:
-    """The most probable label of each text, and its probability (0 … 1), by the model that a trial left in `folder`."""
-    if not texts:
-        return []
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes less time than reading about it
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-    probabilities = compute_logits(model, encode(tokenizer, texts), batch_size, "cpu").softmax(dim=-1)
-    best, classes = probabilities.max(dim=-1)
-    return [(model.config.id2label[int(index)], float(share)) for index, share in zip(classes, best, strict=True)]
+def quietly() -> None:
+    """Loading takes less time than reading about it."""
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @torch.inference_mode()
-def compute_logits(model: PreTrainedModel, encoded: Encoded, batch_size: int, device: str) -> Tensor:
-    """Logits [texts, classes], on the CPU, in the order of the texts. Leaves the model in eval mode."""
+def outputs_of(model: Any, encoded: Encoded, batch_size: int, device: str) -> Iterator[tuple[list[int], Any]]:
+    """Rows of each batch and what the model puts out for them; every row once. Leaves the model in eval mode."""
     model.train(False)
-    batches = evaluation_batches(encoded.lengths, batch_size)
-    logits = torch.cat([model(**encoded.batch(rows, device)).logits.cpu() for rows in batches])
-    back = torch.tensor([row for rows in batches for row in rows]).argsort()
-    return logits[back]
+    for rows in evaluation_batches(encoded.lengths, batch_size):
+        yield rows, model(**encoded.batch(rows, device))
+
+
+def compute_logits(model: Any, encoded: Encoded, batch_size: int, device: str) -> Tensor:
+    """Logits [examples, classes], on the CPU, in the order of the examples. Leaves the model in eval mode."""
+    found = [(rows, outputs.logits.cpu()) for rows, outputs in outputs_of(model, encoded, batch_size, device)]
+    back = torch.tensor([row for rows, _ in found for row in rows]).argsort()
+    return torch.cat([logits for _, logits in found])[back]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from studies.definition import Job
 from studies.labelled_texts import Example, read
 from studies.training.data import Encoded, encode
 from studies.training.metrics import class_scores, classification_scores
 from studies.training.models import load_classifier
-from studies.training.predict import compute_logits
+from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
 from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Task
 
@@ -57,3 +59,20 @@ def evaluation_of(logits: Tensor, labels: Tensor, classes: Sequence[str], rows: 
             for row, answer, share in zip(rows, answers, shares, strict=True)
         ],
     )
+
+
+def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The most probable label of each text, and its probability (0 … 1), by the model that a trial left in `folder`."""
+    if not texts:
+        return []
+    quietly()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    return labelled(model, compute_logits(model, encode(tokenizer, texts), BATCH_SIZE, "cpu"))
+
+
+def labelled(model: PreTrainedModel, logits: Tensor) -> list[dict[str, Any]]:
+    """The most probable class of each row of `logits` [rows, classes], and its probability."""
+    best, classes = logits.softmax(dim=-1).max(dim=-1)
+    names: Any = model.config.id2label
+    return [{"label": names[int(index)], "probability": float(share)} for index, share in zip(classes, best, strict=True)]

@@ -15,8 +15,8 @@ def test_entries_are_found_by_their_own_name() -> None:
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InvalidInput, match="task: unknown task 'translation'; known: text-classification"):
-        definition("translation")
+    with pytest.raises(InvalidInput, match="task: unknown task 'chess'; known: .*text-classification"):
+        definition("chess")
 
 
 def test_checking_a_study_loads_no_training_library() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 import yaml
 
 import studies
+from studies.builtin import DATA, PREFIX
 from studies.catalog import definition
 from studies.definition import DataSpec
-from studies.models import model_facts
+from studies.errors import InvalidInput
 from studies.space import contains, parse_space
 
 EXAMPLES = sorted((Path(studies.__path__[0]) / "examples").glob("*.yaml"))
@@ -24,14 +26,20 @@ def load(path: Path) -> dict[str, Any]:
 def test_examples_name_what_exists(path: Path) -> None:
     study = load(path)
     task = definition(study["task"])
-    assert parse_space(study["parameters"], task.hyperparameters, blocks=model_facts(study["model"]).blocks)
-    assert study.get("objective", {"metric": "accuracy"})["metric"] in task.metrics
+    assert parse_space(study["parameters"], task.hyperparameters, blocks=task.model_facts(study["model"]).blocks)
+    assert study.get("objective", {"metric": next(iter(task.metrics))})["metric"] in task.metrics
 
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.stem != "csv"], ids=lambda path: path.name)
-def test_examples_on_builtin_data_can_be_read(path: Path) -> None:
+def test_examples_on_builtin_data_can_be_read_or_say_what_to_install(path: Path) -> None:
     study = load(path)
-    assert len(definition(study["task"]).inspect(DataSpec(**study["data"]), 0).classes) >= 2
+    data = DataSpec(**study["data"])
+    package = DATA[data.train.removeprefix(PREFIX)].package
+    if package.folder() is None:
+        with pytest.raises(InvalidInput, match=re.escape(package.install)):
+            definition(study["task"]).inspect(data, 0)
+    else:
+        assert definition(study["task"]).inspect(data, 0).validation_rows > 0
 
 
 def test_the_demo_can_try_the_untuned_defaults() -> None:

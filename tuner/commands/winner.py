@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import track
 
+from studies.catalog import definition
 from studies.errors import InvalidInput
 from tuner.client import Client
 from tuner.commands.output import JsonFlag, ServerOption, console, number, params, print_json, table
@@ -35,7 +38,7 @@ def best(
 
 def predict(
     study: Annotated[str, typer.Argument(help="A study's name or id.")],
-    text: Annotated[list[str], typer.Argument(help="What to classify.")],
+    text: Annotated[list[str], typer.Argument(help="Texts, or what else the task takes: a JSON object, the path of a picture.")],
     as_json: JsonFlag = False,
     server: ServerOption = None,
 ) -> None:
@@ -45,14 +48,23 @@ def predict(
         folder = Settings().home / "models" / f"{found['study_id']}-{found['number']}"
         if not folder.exists():
             download_model(client, found, folder)
-    from studies.training.predict import predict as run  # brings torch, which no other command needs
-
-    answers = run(folder, text)
+    answers = answers_of(folder, text)
     if as_json:
-        print_json([{"text": t, "label": label, "probability": p} for t, (label, p) in zip(text, answers, strict=True)])
+        print_json([{"input": given, **answer} for given, answer in zip(text, answers, strict=True)])
         return
-    rows = [[label, number(probability, 3), t] for t, (label, probability) in zip(text, answers, strict=True)]
-    console.print(table(["label", "probability", "text"], rows))
+    columns = list(answers[0])
+    rows = [[*(shown(answer[name]) for name in columns), given] for given, answer in zip(text, answers, strict=True)]
+    console.print(table([*columns, "input"], rows))
+
+
+def answers_of(folder: Path, inputs: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """What the model in `folder` answers to each input: a text, or a JSON object where a task takes more than a text."""
+    record = json.loads((folder / "tuner.json").read_text("utf-8"))
+    return definition(record["task"]).predict(folder, inputs)  # brings torch, which no other command needs
+
+
+def shown(value: object) -> str:
+    return number(value, 3) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 
 def download_model(client: Client, trial: dict[str, Any], folder: Path) -> None:

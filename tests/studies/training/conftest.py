@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from studies.definition import Checkpoint, DataSpec, Job, ParamValue
+from studies.definition import Checkpoint, DataSpec, Definition, Job, Outcome, ParamValue, Verdict
 from studies.text_classification import DEFINITION
 from tests.studies.conftest import FILLERS, WORDS, Write
 
@@ -79,3 +80,28 @@ def make_job(tiny_model: str, tmp_path: Path, write: Write, examples: list[tuple
 
 def keep_nothing(checkpoint: Checkpoint) -> None:
     """For tests that are not about checkpoints."""
+
+
+def train_tiny(definition: Definition, model: str, data: DataSpec, folder: Path, **params: ParamValue) -> Outcome:
+    """Train a trial of any task in `folder`, never told to stop."""
+    metric = next(iter(definition.metrics))
+    job = Job(
+        task=definition.task,
+        model=model,
+        data=data,
+        metric=metric,
+        direction=definition.metrics[metric],
+        params=params,
+        data_seed=0,
+        seed=0,
+        fingerprint=None,
+        device="cpu",
+        threads=1,
+        folder=folder,
+    )
+    return definition.train(job, lambda metrics: Verdict(), keep_nothing)
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)

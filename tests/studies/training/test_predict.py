@@ -8,7 +8,7 @@ from studies.definition import Verdict
 from studies.text_classification import DEFINITION
 from studies.training.data import encode
 from studies.training.models import load_classifier
-from studies.training.predict import compute_logits, predict
+from studies.training.predict import compute_logits
 from tests.studies.training.conftest import MakeJob, keep_nothing
 
 TEXTS = ["the very red a is", "dog", "it is of three", "cat and cat and cat and cat"]
@@ -21,9 +21,9 @@ def go_on(metrics: object) -> Verdict:
 def test_a_trained_model_tells_label_and_probability(make_job: MakeJob) -> None:
     job = make_job(epochs=6)
     DEFINITION.train(job, go_on, keep_nothing)
-    answers = predict(job.folder / "model", TEXTS, batch_size=2)
-    assert [label for label, _ in answers] == ["colour", "animal", "number", "animal"]
-    assert all(1 / 3 <= probability <= 1 for _, probability in answers)
+    answers = DEFINITION.predict(job.folder / "model", TEXTS)
+    assert [answer["label"] for answer in answers] == ["colour", "animal", "number", "animal"]
+    assert all(1 / 3 <= answer["probability"] <= 1 for answer in answers)
 
 
 def test_padding_does_not_change_the_logits(tiny_model: str) -> None:
@@ -41,4 +41,4 @@ def test_padding_does_not_change_the_logits(tiny_model: str) -> None:
 def test_no_texts_no_answers(make_job: MakeJob) -> None:
     job = make_job(epochs=1)
     DEFINITION.train(job, go_on, keep_nothing)
-    assert predict(job.folder / "model", []) == []
+    assert DEFINITION.predict(job.folder / "model", []) == []
