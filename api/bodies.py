@@ -14,8 +14,10 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from api.numbers import Count, FreeJson, LongText, Number
 from studies.definition import ParamValue
 from studies.errors import FailureKind, known
+from tuner.pruners import Pruner
 from tuner.records import MetricPoint, Role
-from tuner.spec import Budget, Name, Pruner, StudySpec, Text
+from tuner.sections import Name, Text
+from tuner.spec import Budget, StudySpec
 
 Split = Literal["train", "validation", "test"]
 

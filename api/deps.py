@@ -18,8 +18,8 @@ from tuner.db import study_rows, trial_rows
 from tuner.errors import NotFound
 from tuner.lifecycle import Actor
 from tuner.records import Role, Study, Token, Trial
+from tuner.sections import Text
 from tuner.service import Service, utc_now
-from tuner.spec import Text
 
 SESSION_COOKIE = "tuner_session"
 _BIGGEST_NUMBER = 2**31 - 1  # of a trial: a 32-bit column

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from tuner.spec import Text
+from tuner.sections import Text
 
 _BY_NAME = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MOST_NESTED = 20

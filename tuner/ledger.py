@@ -12,7 +12,7 @@ from tuner.db.trial_rows import trials_of
 from tuner.events import EventLog, Kind
 from tuner.records import Study, Trial
 from tuner.search import Search
-from tuner.spec import objective_of
+from tuner.spec import pruning_metric
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ class Change:
         """The study's search, rebuilt from rows if it is not in memory."""
         self._touched.add(study.id)
         if study.id not in self._searches:
-            reports = metrics_of_study(self.connection, study.id, name=objective_of(study.spec).metric)
+            reports = metrics_of_study(self.connection, study.id, name=pruning_metric(study.spec))
             self._searches[study.id] = Search(study, trials_of(self.connection, study.id), reports)
         return self._searches[study.id]
 

@@ -21,9 +21,9 @@ from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
 from tuner.ledger import Change, Ledger
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
-from tuner.search import attrs_up_to, draw_seed, resource
+from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
-from tuner.spec import StudySpec, objective_of
+from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
 
@@ -119,9 +119,8 @@ class Manager:
             if not new:
                 return verdict(trial, study)
             change.tell("metric", study_id=study.id, number=trial.number)
-            scores = _scores(study, new)
-            self._note_progress(change, lease_id, trial, new, scores, now)
-            return self._judge(change, study, trial, lease_id, scores, now)
+            self._note_progress(change, lease_id, trial, new, _scores(new, objective_of(study.spec).metric), now)
+            return self._judge(change, study, trial, lease_id, new, now)
 
         return self.ledger.change(work)
 
@@ -223,10 +222,8 @@ class Manager:
         metric_rows.supersede_metrics(change.connection, trial.id, after_step=step)
         if trial.extension is None:
             change.forget_search(study.id)
-            attrs = attrs_up_to(study.spec.pruner, trial.search_attrs, 0.0 if checkpoint is None else checkpoint.epoch)
-            trial_rows.set_search_attrs(change.connection, trial.id, attrs)
         if checkpoint is not None:
-            scores = _scores(study, metric_rows.metrics_of(change.connection, trial.id))
+            scores = _scores(metric_rows.metrics_of(change.connection, trial.id), objective_of(study.spec).metric)
             trial_rows.note_progress(
                 change.connection,
                 trial.lease_id or "",
@@ -287,23 +284,28 @@ class Manager:
             raise StaleLease(lease_id)
 
     def _judge(
-        self, change: Change, study: Study, trial: Trial, lease_id: str, scores: Sequence[MetricPoint], now: datetime
+        self, change: Change, study: Study, trial: Trial, lease_id: str, new: Sequence[MetricPoint], now: datetime
     ) -> Verdict:
         if trial.extension is not None:  # a person asked for it: it is not judged, and the search knows nothing of it
             return verdict(trial, study)
+        judged = _scores(new, pruning_metric(study.spec))
+        if judged and judged[0].step <= (trial.step or -1):
+            change.forget_search(study.id)  # a report that comes late: the rows have the right order
         search = change.search(study)
-        for score in scores:
-            search.report(trial.number, resource(score), score.value)
-        # The untuned default is what the winner is compared with: it always runs to its end.
-        if not scores or trial.origin == "default" or study.state == "paused":
+        for point in judged:
+            search.report(trial.number, resource(point), point.value)
+        if not judged or study.state == "paused":
             return verdict(trial, study)
+        # The untuned default is what the winner is compared with: it always runs to its end. And stopping a trial at its end
+        # would save nothing and cost its model.
+        exempt = trial.origin == "default" or _at_its_end(study, trial, judged[-1])
         # Judged once a batch, when all of it is known: so a search rebuilt from rows, which hold all of it, judges alike.
-        decision = search.judge(trial.number)
-        if decision.search_attrs != trial.search_attrs:
-            trial_rows.set_search_attrs(change.connection, trial.id, decision.search_attrs)
-        # Stopping a trial at its end would save nothing and cost its model; the judgement still counts for others.
-        if decision.stop and not _at_its_end(trial, scores[-1]):
-            self._close(change, study, lease_id, "pruned", now, reason=decision.reason)
+        ruling = search.race.judge(trial.number, exempt=exempt)
+        memory = dict(trial.search_attrs) | search.race.memory(trial.number)
+        if memory != trial.search_attrs:
+            trial_rows.set_search_attrs(change.connection, trial.id, memory)
+        if ruling.action == "stop":
+            self._close(change, study, lease_id, "pruned", now, reason=ruling.reason)
             return Verdict(stop=True, reason="pruned")
         return verdict(trial, study)
 
@@ -411,15 +413,14 @@ def _meant(study: Study, ending: Ending) -> Ending:
     return Ending(state="failed", failure=("nan", f"{metric} is not a number"), details=ending.details)
 
 
-def _scores(study: Study, points: Sequence[MetricPoint]) -> list[MetricPoint]:
-    """The validation scores of the objective among `points`, by step."""
-    metric = objective_of(study.spec).metric
+def _scores(points: Sequence[MetricPoint], metric: str) -> list[MetricPoint]:
+    """The validation scores of one metric among `points`, by step."""
     return sorted((p for p in points if p.name == metric and p.split == "validation"), key=lambda point: point.step)
 
 
-def _at_its_end(trial: Trial, score: MetricPoint) -> bool:
-    epochs = trial.params.get("epochs")
-    return isinstance(epochs, int) and score.epoch is not None and score.epoch >= epochs
+def _at_its_end(study: Study, trial: Trial, score: MetricPoint) -> bool:
+    epochs = epochs_of(study.spec, trial.params)
+    return epochs is not None and score.epoch is not None and score.epoch >= epochs
 
 
 def _fits(study: Study, worker: Worker) -> bool:

@@ -21,8 +21,9 @@ from optuna.trial import TrialState as OptunaState
 
 from studies.definition import ParamValue
 from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter, Space, active
+from tuner.pruning import Race
 from tuner.records import MetricPoint, Study, Trial
-from tuner.spec import AshaPruner, MedianPruner, Pruner, RandomSampler, Sampler, direction_of, space_of
+from tuner.spec import RandomSampler, Sampler, direction_of, pruning_direction, space_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,24 +34,15 @@ class Suggestion:
     search_attrs: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """Whether a trial should stop, why, and what the pruner wants to be told of it again."""
-
-    stop: bool
-    reason: str | None
-    search_attrs: Mapping[str, Any]
-
-
 class Search:
     """One study in Optuna's memory. Not thread-safe: used on the database's writer thread only."""
 
     def __init__(self, study: Study, trials: Sequence[Trial], reports: Mapping[int, Sequence[MetricPoint]]) -> None:
-        """`trials` are all of the study by number, `reports` their validation scores of the objective by step."""
+        """`trials` are all of the study by number, `reports` their validation scores of the pruner's metric by step."""
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
         self._distributions = {name: _distribution(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
-        self._pruner = make_pruner(study.spec.pruner)
+        self.race = Race(study.spec.pruner, maximize=pruning_direction(study.spec) == "maximize")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The storage is ours, so that trials can be reported to and judged by number without a live Trial object:
         # in a storage of one study, Optuna's trial id is the trial's number.
@@ -60,6 +52,9 @@ class Search:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
             self._optuna.add_trial(self._frozen(known, points))
+            self.race.enter(
+                trial.number, [(resource(point), point.value) for point in points], trial.search_attrs, ended=known.finished
+            )
 
     def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are."""
@@ -77,21 +72,17 @@ class Search:
                 )
         return Suggestion(params=params, search_attrs=self._attrs(number))
 
-    def report(self, number: int, resource: int, value: float) -> None:
+    def report(self, number: int, resource: float, value: float) -> None:
         """Note a running trial's score after `resource` epochs."""
-        self._storage.set_trial_intermediate_value(number, resource, value)
-
-    def judge(self, number: int) -> Decision:
-        """Whether a running trial should stop, given all that was reported so far."""
-        stop = bool(self._pruner.prune(self._optuna, self._storage.get_trial(number)))
-        reason = f"{self.spec.pruner.name}: behind other trials at this epoch" if stop else None
-        return Decision(stop=stop, reason=reason, search_attrs=self._attrs(number))
+        self._storage.set_trial_intermediate_value(number, _as_step(resource), value)
+        self.race.report(number, resource, value)
 
     def tell(self, trial: Trial) -> None:
         """Note how a trial ended, once."""
         state, value = ending_of(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
         self._storage.set_trial_state_values(trial.number, state, values)
+        self.race.end(trial.number)
 
     def _attrs(self, number: int) -> Mapping[str, Any]:
         return dict(self._storage.get_trial(number).system_attrs)
@@ -104,14 +95,19 @@ class Search:
             value=value if state is OptunaState.COMPLETE else None,
             params=searched,
             distributions={name: self._distributions[name] for name in searched},
-            intermediate_values={resource(point): point.value for point in points},
+            intermediate_values={_as_step(resource(point)): point.value for point in points},
             system_attrs=dict(trial.search_attrs),
         )
 
 
-def resource(point: MetricPoint) -> int:
-    """What a pruner counts: whole epochs, or steps where a program reports no epochs."""
-    return int(point.epoch) if point.epoch is not None else point.step
+def resource(point: MetricPoint) -> float:
+    """What a pruner counts: epochs, or steps where a program reports no epochs."""
+    return point.epoch if point.epoch is not None else float(point.step)
+
+
+def _as_step(resource: float) -> int:
+    """Epochs in the whole numbers that Optuna takes; samplers only look at which trial got further."""
+    return round(resource * 1000)
 
 
 def importances(study: Study, trials: Sequence[Trial]) -> dict[str, float]:
@@ -136,22 +132,6 @@ def make_sampler(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.B
     return optuna.samplers.TPESampler(
         n_startup_trials=sampler.startup_trials, multivariate=True, group=conditional, constant_liar=True, seed=seed
     )
-
-
-def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
-    if isinstance(pruner, MedianPruner):
-        return optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.min_epochs)
-    if isinstance(pruner, AshaPruner):
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor)
-    return optuna.pruners.NopPruner()
-
-
-def attrs_up_to(pruner: Pruner, attrs: Mapping[str, Any], epoch: float) -> dict[str, Any]:
-    """What of a trial's `search_attrs` still holds when it goes back to `epoch`: ASHA's rungs above are to be reached again."""
-    if not isinstance(pruner, AshaPruner):
-        return dict(attrs)
-    rungs = {f"completed_rung_{rung}": pruner.min_epochs * pruner.reduction_factor**rung for rung in range(len(attrs))}
-    return {name: value for name, value in attrs.items() if rungs.get(name, 0) <= epoch}
 
 
 def draw_seed(study_seed: int, number: int) -> int:

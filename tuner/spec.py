@@ -6,54 +6,23 @@ every wrong field at once. Nothing is stored or started here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from studies.catalog import definition as catalog_definition
-from studies.definition import DataFacts, DataSpec, Definition, Direction
+from studies.definition import DataFacts, DataSpec, Definition, Direction, ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.models import ModelFacts
-from studies.space import Space, number, parse_space
+from studies.space import Choice, FloatRange, IntRange, Space, number, parse_space
+from tuner.pruners import PRUNERS, AshaPruner, HyperbandPruner, NoPruner, Pruner, pruner_errors
+from tuner.sections import Name, Real, Section, Text, Whole
 
 
-def _plain_text(text: str) -> str:
-    # PostgreSQL cannot store U+0000 and UTF-8 cannot carry lone surrogates; refuse both for both databases.
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("must not contain U+0000 or lone surrogates")
-    return text
-
-
-def _numeric(raw: object) -> object:
-    # `parallelism: yes` must not become 1; YAML reads `1e2` as text.
-    if isinstance(raw, bool):
-        raise ValueError("must be a number, not true or false")
-    as_number = number(raw)
-    return raw if as_number is None else as_number
-
-
-Whole = Annotated[int, BeforeValidator(_numeric)]
-Real = Annotated[float, BeforeValidator(_numeric)]
-Text = Annotated[str, AfterValidator(_plain_text)]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain_text)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Data(_Section):
+class Data(Section):
     """Where examples come from."""
 
     train: Name
@@ -70,49 +39,27 @@ class Data(_Section):
         return raw if as_number is None else as_number
 
 
-class Objective(_Section):
+class Objective(Section):
     """The number to make as large or as small as possible."""
 
     metric: Name
     direction: Direction | None = None  # None: the metric's own
 
 
-class TpeSampler(_Section):
+class TpeSampler(Section):
     """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, aware of running trials."""
 
     name: Literal["tpe"] = "tpe"
     startup_trials: Whole = Field(default=10, ge=0, le=10_000)  # drawn at random before the model is used
 
 
-class RandomSampler(_Section):
+class RandomSampler(Section):
     """Independent draws."""
 
     name: Literal["random"]
 
 
-class NoPruner(_Section):
-    """Every trial runs to its end."""
-
-    name: Literal["none"]
-
-
-class MedianPruner(_Section):
-    """Stops a trial whose best value so far is worse than the median of finished trials at the same epoch."""
-
-    name: Literal["median"]
-    min_epochs: Whole = Field(default=1, ge=1, le=1_000_000)  # never stops before
-    startup_trials: Whole = Field(default=5, ge=0, le=10_000)  # stops nothing until so many have completed
-
-
-class AshaPruner(_Section):
-    """Asynchronous successive halving (Li et al. 2020): of those that reach a rung, the best 1/reduction_factor go on."""
-
-    name: Literal["asha"] = "asha"
-    min_epochs: Whole = Field(default=1, ge=1, le=1_000_000)  # the first rung
-    reduction_factor: Whole = Field(default=3, ge=2, le=1_000)
-
-
-class Budget(_Section):
+class Budget(Section):
     """When the study ends: whatever is reached first."""
 
     trials: Whole | None = Field(default=50, ge=1, le=1_000_000)
@@ -128,17 +75,16 @@ class Budget(_Section):
         return self
 
 
-class Resources(_Section):
+class Resources(Section):
     """What one trial needs."""
 
     gpus: Literal["auto"] | Annotated[Whole, Field(ge=0, le=1024)] = "auto"
 
 
 Sampler = Annotated[TpeSampler | RandomSampler, Field(discriminator="name")]
-Pruner = Annotated[NoPruner | MedianPruner | AshaPruner, Field(discriminator="name")]
 
 
-class StudySpec(_Section):
+class StudySpec(Section):
     """A study file; the same object is the body of `POST /api/v1/studies`."""
 
     name: Name | None = None
@@ -227,9 +173,14 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
         # With an unknown model the number of its blocks is unknown too: one cause, one message.
         unknown_model = any(known.field == "model" for known in errors)
         errors.extend(e for e in error.errors if not (unknown_model and "frozen_layers" in e.field))
+    pruner = spec.pruner
+    if space:
+        pruner, wrong = _checked_pruner(spec, definition, most_epochs(definition, space))
+        errors.extend(wrong)
     if errors:
         raise InvalidInput(errors)
-    complete = spec.model_copy(update={"objective": objective_of(spec), "parameters": _given_parameters(spec, definition)})
+    filled_in = {"objective": objective_of(spec), "parameters": _given_parameters(spec, definition), "pruner": pruner}
+    complete = spec.model_copy(update=filled_in)
     return CheckedStudy(spec=complete, definition=definition, space=space, model=model, data=data)
 
 
@@ -251,6 +202,35 @@ def direction_of(spec: StudySpec) -> Direction:
     return objective_of(spec).direction or "maximize"
 
 
+def pruning_metric(spec: StudySpec) -> str:
+    """The score that the pruner looks at."""
+    named = None if isinstance(spec.pruner, NoPruner) else spec.pruner.metric
+    return named or objective_of(spec).metric
+
+
+def pruning_direction(spec: StudySpec) -> Direction:
+    metric, objective = pruning_metric(spec), objective_of(spec)
+    if metric == objective.metric and objective.direction is not None:
+        return objective.direction
+    return catalog_definition(spec.task).metrics[metric]
+
+
+def most_epochs(definition: Definition, space: Space) -> float:
+    """The most epochs that a trial of the space can have."""
+    parameter = space.get("epochs")
+    if isinstance(parameter, FloatRange | IntRange):
+        return float(parameter.max)
+    rule = definition.hyperparameter("epochs")
+    values = parameter.values if isinstance(parameter, Choice) else [parameter.value if parameter else rule and rule.default]
+    return max((float(value) for value in values if isinstance(value, int | float)), default=math.inf)
+
+
+def epochs_of(spec: StudySpec, params: Mapping[str, ParamValue]) -> float | None:
+    """After how many epochs a trial with these parameters is at its end; None if that can't be known."""
+    epochs = catalog_definition(spec.task).completed(params).get("epochs")
+    return float(epochs) if isinstance(epochs, int | float) else None
+
+
 def data_spec(spec: StudySpec) -> DataSpec:
     """The data section in the form that `studies` takes, default columns filled in."""
     columns = dict(catalog_definition(spec.task).columns) | spec.data.columns
@@ -259,6 +239,19 @@ def data_spec(spec: StudySpec) -> DataSpec:
 
 def _given_parameters(spec: StudySpec, definition: Definition) -> Mapping[str, Any]:
     return definition.default_space if spec.parameters == "auto" else spec.parameters
+
+
+def _checked_pruner(spec: StudySpec, definition: Definition, epochs: float) -> tuple[Pruner, list[FieldError]]:
+    """The pruner with nothing left open, and what is wrong with it. One that nobody asked for gives way where it is no use."""
+    pruner = spec.pruner
+    errors = pruner_errors(pruner, most_epochs=epochs, eval_every=spec.eval_every)
+    if errors and "pruner" not in spec.model_fields_set:
+        return NoPruner(name="none"), []
+    if not isinstance(pruner, NoPruner) and pruner.metric is not None and pruner.metric not in definition.metrics:
+        errors.append(FieldError("pruner.metric", f"unknown metric {pruner.metric!r}; {known(list(definition.metrics))}"))
+    if isinstance(pruner, HyperbandPruner) and pruner.max_epochs is None and not errors:
+        pruner = pruner.model_copy(update={"max_epochs": epochs})
+    return pruner, errors
 
 
 def _objective_errors(spec: StudySpec, definition: Definition) -> list[FieldError]:
@@ -280,9 +273,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "resources": Resources,
     "sampler.tpe": TpeSampler,
     "sampler.random": RandomSampler,
-    "pruner.none": NoPruner,
-    "pruner.median": MedianPruner,
-    "pruner.asha": AshaPruner,
+    **{f"pruner.{get_args(entry.model_fields['name'].annotation)[0]}": entry for entry in PRUNERS},
     "": StudySpec,
 }
 

@@ -13,7 +13,7 @@ from api.dashboard.static_files import own_version, plotly_version, static_files
 from api.deps import ServiceDep, get_study, get_trial, public, requires
 from tuner.errors import NotFound
 from tuner.records import TRIAL_STATES
-from tuner.spec import Text
+from tuner.sections import Text
 
 _templates = Jinja2Templates(directory=pathlib.Path(__file__).parent / "templates")
 _ONE_YEAR = 365 * 24 * 3600

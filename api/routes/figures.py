@@ -14,8 +14,8 @@ from tuner.db import lease_rows, metric_rows, trial_rows, worker_rows
 from tuner.errors import NotFound
 from tuner.records import Attempt, MetricPoint, Study, Trial
 from tuner.search import importances
+from tuner.sections import Text
 from tuner.service import Service
-from tuner.spec import Text
 
 router = APIRouter(prefix="/api/v1/studies/{study_id}/figures", tags=["figures"])
 Choice = Annotated[Text | None, Query(max_length=300)]

@@ -21,8 +21,8 @@ from tuner.db import study_rows, trial_rows
 from tuner.errors import NotFound, StaleLease
 from tuner.manager import Ending
 from tuner.records import Trial
+from tuner.sections import Text
 from tuner.service import Service, utc_now
-from tuner.spec import Text
 
 router = APIRouter(prefix="/api/v1/leases", tags=["leases"], dependencies=[requires("worker")])
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

@@ -13,8 +13,8 @@ from api.dashboard.pages import login_page
 from api.deps import SESSION_COOKIE, Now, ServiceDep, public, requires
 from api.security import LoginThrottle
 from tuner.access import SESSION_TIME
+from tuner.sections import Text
 from tuner.service import Service
-from tuner.spec import Text
 
 router = APIRouter(tags=["sessions"])
 

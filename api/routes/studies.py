@@ -21,7 +21,8 @@ from tuner.db import study_rows
 from tuner.lifecycle import default_params
 from tuner.overview import overview, overviews
 from tuner.records import STUDY_STATES, Study
-from tuner.spec import CheckedStudy, Text, check, facts_of, parse
+from tuner.sections import Text
+from tuner.spec import CheckedStudy, check, facts_of, parse
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 

@@ -11,7 +11,7 @@ from api.bodies import TokenBody
 from api.deps import ActorDep, Now, ServiceDep, requires
 from api.schemas import NewTokenAnswer, Page, TokenAnswer
 from studies.errors import InvalidInput
-from tuner.spec import Text
+from tuner.sections import Text
 
 router = APIRouter(prefix="/api/v1/tokens", tags=["tokens"], dependencies=[requires("admin")])
 

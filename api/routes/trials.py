@@ -17,8 +17,8 @@ from tuner.db import lease_rows, metric_rows, trial_rows
 from tuner.errors import NotFound
 from tuner.overview import best_of
 from tuner.records import TRIAL_STATES, Trial
+from tuner.sections import Text
 from tuner.service import Service
-from tuner.spec import Text
 
 router = APIRouter(prefix="/api/v1/studies/{study_id}", tags=["trials"])
 _BIGGEST_SEQ = 2**31 - 1

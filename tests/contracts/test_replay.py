@@ -18,7 +18,18 @@ from tuner.settings import Settings
 from tuner.spec import StudySpec
 
 SAMPLERS = ["tpe", "random"]
-PRUNERS: list[dict[str, Any]] = [{"name": "none"}, {"name": "median", "startup_trials": 3}, {"name": "asha"}]
+PRUNERS: list[dict[str, Any]] = [
+    {"name": "none"},
+    {"name": "median", "startup_trials": 3},
+    {"name": "percentile", "percentile": 40, "startup_trials": 2},
+    {"name": "asha"},
+    {"name": "hyperband"},
+    {"name": "threshold", "lower": 0.25},
+    {"name": "patient", "patience": 2, "min_delta": 0.05},
+]
+# Every sampler with the default pruner, and every pruner with random draws: the two meet only in the rows.
+PAIRS = [(sampler, {"name": "asha"}) for sampler in SAMPLERS]
+PAIRS += [("random", pruner) for pruner in PRUNERS if pruner["name"] != "asha"]
 
 
 def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
@@ -40,8 +51,7 @@ def drop_searches(ledger: Ledger) -> None:
     ledger.database.on_rollback()
 
 
-@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: str(pruner["name"]))
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("sampler", "pruner"), PAIRS, ids=[f"{sampler}-{pruner['name']}" for sampler, pruner in PAIRS])
 def test_a_replayed_study_decides_as_the_live_one(tmp_path: Path, sampler: str, pruner: dict[str, object]) -> None:
     live = decisions(tmp_path / "live", sampler, pruner, rebuild=False)
     replayed = decisions(tmp_path / "replayed", sampler, pruner, rebuild=True)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from tuner.pruners import HyperbandPruner, Pruner
+from tuner.pruning import Race, bracket_of, quantile
+
+NAN = math.nan
+
+
+def race(maximize: bool = True, **pruner: Any) -> Race:
+    return Race(TypeAdapter(Pruner).validate_python(pruner), maximize=maximize)
+
+
+def run(race: Race, number: int, values: Sequence[float], *, every: float = 1.0, exempt: bool = False) -> float | None:
+    """Report until told to stop; the epoch at which that was, or None."""
+    for index, value in enumerate(values):
+        at = (index + 1) * every
+        race.report(number, at, value)
+        if race.judge(number, exempt=exempt).action == "stop":
+            return at
+    return None
+
+
+def side_by_side(race: Race, curves: Sequence[Sequence[float]]) -> list[float | None]:
+    """All trials report epoch 1, then all that are left epoch 2, …; when each was stopped."""
+    stopped: list[float | None] = [None] * len(curves)
+    for epoch in range(1, max(map(len, curves)) + 1):
+        for number, values in enumerate(curves):
+            if stopped[number] is None and epoch <= len(values):
+                race.report(number, epoch, values[epoch - 1])
+                if race.judge(number).action == "stop":
+                    stopped[number] = epoch
+                    race.end(number)
+    return stopped
+
+
+def test_median_counts_trials_that_still_run() -> None:
+    # Eight side by side, none of which has ended: the worst are known after one epoch all the same.
+    stopped = side_by_side(race(name="median"), [[level / 10] * 4 for level in range(8)])
+    assert stopped == [2, 2, 2, 2, None, None, None, None]
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_median_compares_the_best_so_far_at_the_same_epoch(maximize: bool) -> None:
+    sign = 1 if maximize else -1
+    running = race(maximize, name="median", startup_trials=3)
+    for number, level in enumerate((0.2, 0.4, 0.6)):
+        run(running, number, [sign * level, sign * (level + 0.2), sign * (level + 0.3)])
+    assert run(running, 3, [sign * 0.5, sign * 0.1, sign * 0.1]) == 2, "0.5 is above 0.4, but behind 0.6 an epoch later"
+    assert run(running, 4, [sign * 0.9, 0.0, 0.0]) is None, "its best so far counts"
+
+
+@pytest.mark.parametrize("min_epochs", [1, 2, 3])
+@pytest.mark.parametrize("name", ["median", "percentile", "threshold"])
+def test_nothing_is_stopped_before_min_epochs(name: str, min_epochs: int) -> None:
+    options: dict[str, Any] = {"lower": 0.3} if name == "threshold" else {"startup_trials": 2}
+    running = race(name=name, min_epochs=min_epochs, **options)
+    for number in range(3):
+        run(running, number, [0.9] * 4, exempt=True)
+    assert run(running, 3, [0.1] * 4) == min_epochs
+
+
+def test_nothing_is_stopped_before_enough_others_came_so_far() -> None:
+    running = race(name="median", startup_trials=3)
+    assert [run(running, number, [0.9 - number / 10] * 2) for number in range(3)] == [None, None, None]
+    assert run(running, 3, [0.1] * 2) == 1
+
+
+@pytest.mark.parametrize(("percentile", "kept"), [(10, 1), (25, 3), (50, 5), (90, 9)])
+def test_percentile_keeps_that_share_of_the_best(percentile: float, kept: int) -> None:
+    running = race(name="percentile", percentile=percentile)
+    for number in range(10):
+        running.report(number, 1, number)
+    assert [running.judge(number).action for number in range(10)].count("go on") == pytest.approx(kept, abs=1)
+    assert running.judge(9).action == "go on"
+
+
+def test_fractional_epochs_are_a_resource_like_any() -> None:
+    running = race(name="asha", min_epochs=0.1, reduction_factor=3)
+    assert run(running, 0, [0.9] * 10, every=0.1) is None
+    assert run(running, 1, [0.1] * 10, every=0.1) == 0.1, "a diverging trial dies in the first tenth of its epoch"
+    assert run(running, 2, [0.95, 0.5, 0.5, 0.5], every=0.1) == pytest.approx(0.3)
+
+
+def test_trials_that_report_at_other_points_are_compared_by_what_they_had_by_then() -> None:
+    running = race(name="median", startup_trials=2)
+    for number in range(2):
+        run(running, number, [0.2, 0.6], every=1.5)
+    assert run(running, 2, [0.1, 0.1]) == 2, "the others had 0.2 after 1.5 of their epochs"
+
+
+def test_asha_lets_the_best_third_of_each_rung_go_on() -> None:
+    running = race(name="asha", reduction_factor=3)
+    stopped = [run(running, number, [number / 100] * 9) for number in range(9)]
+    assert stopped == [None] * 9, "each was the best so far"
+    assert [run(running, 9 + number, [value] * 9) for number, value in enumerate((0.01, 0.2, 0.015))] == [1, None, 1]
+    late_bloomer_and_not = [run(running, 12, [0.5, 0.5, 0.5]), run(running, 13, [0.5, 0.5, 0.01])]
+    assert late_bloomer_and_not == [None, 3]
+
+
+def test_an_exempt_trial_goes_on_but_counts_for_the_others() -> None:
+    running = race(name="asha", reduction_factor=2)
+    run(running, 0, [0.9, 0.9])
+    assert run(running, 1, [0.1, 0.1], exempt=True) is None
+    assert run(running, 2, [0.8, 0.8]) == 1, "one of three may go on, and two of the three are known to be behind"
+    assert run(running, 3, [0.85]) is None, "two of four"
+
+
+def test_threshold_bounds_both_sides() -> None:
+    running = race(maximize=False, name="threshold", lower=0.0, upper=2.0)
+    assert run(running, 0, [1.9, 2.0, 2.1]) == 3
+    assert run(running, 1, [0.0, -0.1]) == 2
+
+
+def test_patience_asks_for_a_gain() -> None:
+    running = race(name="patient", patience=2, min_delta=0.1)
+    assert run(running, 0, [0.1, 0.3, 0.5, 0.7, 0.9]) is None
+    assert run(running, 1, [0.1, 0.3, 0.35, 0.35, 0.9]) == 4
+    assert run(race(maximize=False, name="patient", patience=0.5), 0, [3, 2, 2.5, 2.5], every=0.25) == 1.0
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        {"name": "median", "startup_trials": 1},
+        {"name": "percentile", "startup_trials": 1},
+        {"name": "asha"},
+        {"name": "threshold", "upper": 9},
+        {"name": "patient"},
+    ],
+    ids=lambda pruner: str(pruner["name"]),
+)
+def test_a_score_that_is_not_a_number_stops_a_trial_and_hurts_no_other(pruner: dict[str, Any]) -> None:
+    running = race(**pruner)
+    assert run(running, 0, [NAN] * 4) == 1
+    assert run(running, 1, [0.5, 0.6, 0.7, 0.8]) is None
+    assert "not a number" in str(race_reason(running))
+
+
+def race_reason(running: Race) -> str | None:
+    running.report(2, 1, NAN)
+    return running.judge(2).reason
+
+
+def test_infinite_scores_are_the_worst_and_the_best() -> None:
+    running = race(maximize=False, name="median", startup_trials=2)
+    for number in range(3):
+        running.report(number, 1, math.inf)
+    assert [running.judge(number).action for number in range(3)] == ["go on"] * 3
+    running.report(3, 1, -math.inf)
+    assert running.judge(3).action == "go on"
+    assert quantile([-math.inf, -math.inf, math.inf], 0.5) == -math.inf
+
+
+def test_a_report_that_comes_again_changes_nothing() -> None:
+    running = race(name="asha")
+    for _ in range(3):
+        running.report(0, 1, 0.5)
+        running.report(1, 1, 0.6)
+    assert running.judge(1).action == "go on"
+    assert running.judge(0).reason == "asha: 1 of 2 trials did better at epoch 1"
+
+
+def test_a_rung_that_was_passed_is_not_judged_again() -> None:
+    running = race(name="asha")
+    running.enter(0, [(1, 0.2)], {"passed_rungs": 1}, ended=False)
+    running.enter(1, [(1, 0.9)], {"passed_rungs": 1}, ended=False)
+    running.report(0, 2, 0.2)
+    assert running.judge(0).action == "go on"
+    running.report(0, 3, 0.2)
+    running.report(1, 2, 0.9)
+    running.report(1, 3, 0.9)
+    assert running.judge(0).action == "stop"
+    assert running.memory(0) == {"passed_rungs": 1}
+
+
+def test_hyperband_s_brackets_share_the_trials() -> None:
+    pruner = HyperbandPruner(name="hyperband", min_epochs=1, max_epochs=9, reduction_factor=3)
+    found = Counter(bracket_of(pruner, number) for number in range(850))
+    # 9/3 : 3/2 : 1
+    assert found[0] == pytest.approx(850 * 3 / 5.5, abs=3)
+    assert found[1] == pytest.approx(850 * 1.5 / 5.5, abs=3)
+    assert found[2] == pytest.approx(850 * 1 / 5.5, abs=3)
+    assert {bracket_of(pruner, number) for number in range(6)} == {0, 1, 2}, "also of the first few"
+    assert bracket_of(pruner.model_copy(update={"max_epochs": 2}), 5) == 0
+
+
+def test_hyperband_judges_a_trial_at_the_rungs_of_its_bracket() -> None:
+    pruner = HyperbandPruner(name="hyperband", min_epochs=1, max_epochs=9, reduction_factor=3)
+    running = Race(pruner, maximize=True)
+    last = next(number for number in range(20) if bracket_of(pruner, number) == 1)
+    following = next(number for number in range(last + 1, 20) if bracket_of(pruner, number) == 1)
+    assert run(running, last, [0.9] * 9) is None
+    assert run(running, following, [0.1] * 9) == 3
