@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from studies.definition import ParamValue
 from tuner.db.engine import Connection, Database
 from tuner.db.metric_rows import metrics_of_study
+from tuner.db.study_rows import set_search_attrs
 from tuner.db.trial_rows import trials_of
 from tuner.events import EventLog, Kind
 from tuner.records import Study, Trial
-from tuner.search import Search
+from tuner.search import Search, Suggestion
 from tuner.spec import pruning_metric
 
 Result = TypeVar("Result")
@@ -33,6 +35,13 @@ class Change:
             reports = metrics_of_study(self.connection, study.id, name=pruning_metric(study.spec))
             self._searches[study.id] = Search(study, trials_of(self.connection, study.id), reports)
         return self._searches[study.id]
+
+    def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
+        """Parameters for a new trial; what the sampler remembers of the study as a whole is stored at once."""
+        suggestion = self.search(study).ask(number, given)
+        if suggestion.study_attrs != study.search_attrs:
+            set_search_attrs(self.connection, study.id, suggestion.study_attrs)
+        return suggestion
 
     def forget_search(self, study_id: str) -> None:
         """Rows have changed in a way that the search in memory cannot follow."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from studies.configurations import nearest_allowed
+from studies.constraints import Constraint
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.space import Fixed, Space, active, contains, nearest
@@ -23,7 +25,7 @@ from tuner.ledger import Change, Ledger
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
 from tuner.search import on_grid
 from tuner.settling import close_again, settle, stop_trials
-from tuner.spec import CheckedStudy, StudySpec, facts_of, parse, space_of
+from tuner.spec import CheckedStudy, StudySpec, constraints_of, facts_of, parse, space_of
 
 _MOST_DETAIL = 2000  # characters of a line of the audit log
 CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")
@@ -146,7 +148,8 @@ class Lifecycle:
 
         def work(change: Change) -> Trial:
             study = _get(change, study_id)
-            errors = given_errors(space_of(study.spec, study.facts.blocks), params)
+            space = space_of(study.spec, study.facts.blocks)
+            errors = given_errors(space, params) or broken(constraints_of(study.spec, space, study.facts.blocks), params)
             if errors:
                 raise InvalidInput(errors)
             trial = _enqueue(change, study, params, origin="enqueued", now=now)
@@ -224,7 +227,7 @@ def default_params(checked: CheckedStudy) -> dict[str, ParamValue]:
         rule = checked.definition.hyperparameter(name)
         if rule is not None and active(parameter, given):
             given[name] = nearest(parameter, rule.default)
-    return given
+    return nearest_allowed(checked.space, constraints_of(checked.spec, checked.space, checked.model.blocks), given)
 
 
 def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldError]:
@@ -237,6 +240,11 @@ def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldEr
     return errors
 
 
+def broken(constraints: Sequence[Constraint], params: Mapping[str, ParamValue]) -> list[FieldError]:
+    """The constraints that given parameters break, as far as they are given."""
+    return [FieldError("params", f"break the constraint {c.text!r}") for c in constraints if not c.holds(params)]
+
+
 def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, origin: Origin, now: datetime) -> Trial:
     number = study_rows.claim_enqueued_number(change.connection, study.id)
     if number is None:
@@ -246,7 +254,7 @@ def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, 
         )
     space = space_of(study.spec, study.facts.blocks)
     searched = {name: value for name, value in params.items() if not isinstance(space[name], Fixed)}
-    suggestion = change.search(study).ask(number, searched)
+    suggestion = change.ask(study, number, searched)
     trial = trial_rows.insert_trial(
         change.connection,
         study_id=study.id,

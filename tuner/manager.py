@@ -61,6 +61,7 @@ class Manager:
     def __init__(self, ledger: Ledger, *, lease_seconds: float) -> None:
         self.ledger = ledger
         self.lease_time = timedelta(seconds=lease_seconds)
+        self.tick = min(timedelta(seconds=5), self.lease_time / 4)  # how often `expire` is to be called
 
     def register(
         self, *, host: str, pid: int, gpus: Sequence[Mapping[str, Any]], versions: Mapping[str, str], now: datetime
@@ -176,7 +177,7 @@ class Manager:
                 else:
                     lease_rows.end_lease(change.connection, lease.id, outcome="lost", message=None, now=now)
             for study in study_rows.running_studies(change.connection):
-                settle(change, study, now)
+                settle(change, study, now, ahead=self.tick)
             return len(expired)
 
         return self.ledger.change(work)
@@ -184,11 +185,11 @@ class Manager:
     def _next_trial(self, change: Change, study: Study, worker_id: str, now: datetime) -> Trial | None:
         lease_id = secrets.token_hex(12)
         trial = trial_rows.next_waiting(change.connection, study.id)
-        if trial is None and exhausted(change.connection, study, now) is None:
+        if trial is None and (exhausted(change.connection, study, now) or change.search(study).exhausted()) is None:
             number = study_rows.claim_number(change.connection, study.id)
             if number is None:
                 return None
-            suggestion = change.search(study).ask(number)
+            suggestion = change.ask(study, number)
             trial = trial_rows.insert_trial(
                 change.connection,
                 study_id=study.id,

@@ -1,4 +1,4 @@
-"""What to try next and what to give up: the only file that imports Optuna.
+"""What to try next and what to give up; with its siblings `search_*.py` the only file that imports Optuna.
 
 A `Search` is one study in Optuna's memory, built by replaying rows and kept up to date with every decision. Dropping
 and rebuilding it leads to the same decisions (`tests/contracts/test_replay.py`), because all that samplers and pruners
@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState as OptunaState
 
+from studies.configurations import Configuration, all_of, allowed_example, count, fits
+from studies.configurations import draw as draw_at_random
+from studies.constraints import all_hold
 from studies.definition import ParamValue
-from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter, Space, active
+from studies.errors import InvalidInput
+from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Study, Trial
-from tuner.spec import RandomSampler, Sampler, direction_of, pruning_direction, space_of
+from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
+from tuner.spec import constraints_of, direction_of, pruning_direction, space_of
+
+_STUDY = 0  # the memory holds one
+_DRAWS = 30  # asked of the sampler for one trial …
+_RANDOM_DRAWS = 10_000  # … and then at random, before a configuration that is known to be allowed is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +43,7 @@ class Suggestion:
 
     params: Mapping[str, ParamValue]
     search_attrs: Mapping[str, Any]
+    study_attrs: Mapping[str, Any] = field(default_factory=dict)  # likewise, of the study as a whole
 
 
 class Search:
@@ -41,13 +53,19 @@ class Search:
         """`trials` are all of the study by number, `reports` their validation scores of the pruner's metric by step."""
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
+        self.constraints = constraints_of(study.spec, self.space, study.facts.blocks)
         self._distributions = {name: _distribution(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
         self.race = Race(study.spec.pruner, maximize=pruning_direction(study.spec) == "maximize")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._open = {name: distribution for name, distribution in self._distributions.items() if not distribution.single()}
+        self._propose = make_proposer(study.spec.sampler)
+        self._tried: Counter[Key] = Counter()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of each parameter drawn by itself
         # The storage is ours, so that trials can be reported to and judged by number without a live Trial object:
         # in a storage of one study, Optuna's trial id is the trial's number.
-        self._storage = optuna.storages.InMemoryStorage()
+        self._storage = _Memory()
         self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
+        for name, value in study.search_attrs.items():
+            self._storage.set_study_system_attr(_STUDY, name, value)
         for trial in trials:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
@@ -55,22 +73,99 @@ class Search:
             self.race.enter(
                 trial.number, [(resource(point), point.value) for point in points], trial.search_attrs, ended=known.finished
             )
+            if fits(self.space, trial.params):
+                self._tried[key_of(trial.params)] += 1
 
     def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
-        """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are."""
-        self._optuna.sampler = make_sampler(self.spec.sampler, self.space, draw_seed(self.spec.seed, number))
-        if given:
-            self._optuna.enqueue_trial({name: nearest_on_grid(self.space[name], value) for name, value in given.items()})
-        trial = self._optuna.ask()
-        if trial.number != number:
-            raise RuntimeError(f"trial {number} was asked for, but the next one is {trial.number}")
-        params: dict[str, ParamValue] = {}
-        for name, parameter in self.space.items():
-            if active(parameter, params):
-                params[name] = (
-                    parameter.value if isinstance(parameter, Fixed) else _suggest(trial, name, self._distributions[name])
-                )
-        return Suggestion(params=params, search_attrs=self._attrs(number))
+        """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are.
+
+        What breaks a constraint, or was tried as often as it may be, is never answered but drawn again. Raises InvalidInput
+        if what is given leaves no configuration that fulfils the constraints.
+        """
+        trial = self._storage.create_new_trial(_STUDY)
+        if trial != number:
+            raise RuntimeError(f"trial {number} was asked for, but the next one is {trial}")
+        params = self._draw(trial, {name: nearest_on_grid(self.space[name], value) for name, value in (given or {}).items()})
+        for name, value in params.items():
+            if name in self._distributions:
+                distribution = self._distributions[name]
+                self._storage.set_trial_param(trial, name, distribution.to_internal_repr(value), distribution)
+        self._tried[key_of(params)] += 1
+        study_attrs = dict(self._storage.get_study_system_attrs(_STUDY))
+        return Suggestion(params=params, search_attrs=self._attrs(number), study_attrs=study_attrs)
+
+    def exhausted(self) -> str | None:
+        """Why no configuration is left, in words for people; None if there is one (or no end of them)."""
+        size = self._size
+        if size is None:
+            return None
+        repeats = self.spec.sampler.repeats
+        if sum(self._tried.values()) < size * repeats:
+            return None
+        if (
+            sum(min(times, repeats) for params, times in self._tried.items() if all_hold(self.constraints, dict(params)))
+            < size * repeats
+        ):
+            return None
+        return f"all {size} configurations of the space were tried" + (f" {repeats} times" if repeats > 1 else "")
+
+    @cached_property
+    def _size(self) -> int | None:
+        if not self.constraints:
+            return count(self.space)
+        return None if self._everything is None else len(self._everything)
+
+    @cached_property
+    def _everything(self) -> list[Configuration] | None:
+        return all_of(self.space, self.constraints)
+
+    def _draw(self, trial: int, given: Mapping[str, ParamValue]) -> Configuration:
+        # A new object for each draw: Optuna's own remembers the trials that it has seen first.
+        study = optuna.load_study(study_name=self._optuna.study_name, storage=self._storage)
+        for attempt in range(_DRAWS):
+            draw = Draw(
+                space=self.space,
+                constraints=self.constraints,
+                open=self._open,
+                memory=self._storage,
+                optuna=study,
+                trial=trial,
+                study_seed=self.spec.seed,
+                seed=draw_seed(self.spec.seed, trial, attempt),
+                given=given,
+                tried=self._tried,
+            )
+            params = self._propose(draw)
+            if self._acceptable(params, given):
+                return params
+        return self._rescue(trial, given)
+
+    def _acceptable(self, params: Configuration, given: Mapping[str, ParamValue]) -> bool:
+        if not all_hold(self.constraints, params):
+            return False
+        # Who gives every parameter wants just this configuration, tried or not.
+        return params.keys() <= given.keys() | self._fixed or self._tried[key_of(params)] < self.spec.sampler.repeats
+
+    @cached_property
+    def _fixed(self) -> set[str]:
+        return self.space.keys() - self._open.keys()
+
+    def _rescue(self, trial: int, given: Mapping[str, ParamValue]) -> Configuration:
+        """For when the sampler finds nothing acceptable: any configuration that is left, else random points, else a known one."""
+        rng = random.Random(draw_seed(self.spec.seed, trial, _DRAWS))
+        fitting = [found for found in self._everything or [] if found.items() >= given.items()]
+        left = [found for found in fitting if self._acceptable(found, given)]
+        if left or fitting:
+            return dict(rng.choice(left or fitting))
+        for _ in range(_RANDOM_DRAWS):
+            params = draw_at_random(self.space, rng, given)
+            if self._acceptable(params, given):
+                return params
+        narrowed = {name: Fixed(value=given[name], when=p.when) if name in given else p for name, p in self.space.items()}
+        example = allowed_example(narrowed, self.constraints)
+        if example is None:
+            raise InvalidInput.at("params", f"no value of the other parameters fulfils {' and '.join(self.spec.constraints)}")
+        return example
 
     def report(self, number: int, resource: float, value: float) -> None:
         """Note a running trial's score after `resource` epochs."""
@@ -100,6 +195,14 @@ class Search:
         )
 
 
+class _Memory(optuna.storages.InMemoryStorage):
+    """Optuna's storage in memory, without the notes that TPE and GP leave for other processes: there are none."""
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if ":relative_params" not in key:
+            super().set_trial_system_attr(trial_id, key, value)
+
+
 def resource(point: MetricPoint) -> float:
     """What a pruner counts: epochs, or steps where a program reports no epochs."""
     return point.epoch if point.epoch is not None else float(point.step)
@@ -118,31 +221,15 @@ def importances(study: Study, trials: Sequence[Trial]) -> dict[str, float]:
     completed = [trial for trial in trials if trial.state == "completed" and trial.value is not None]
     if len(completed) < 2:
         return {}
-    _hush()
+    hush()
     found: dict[str, float] = optuna.importance.get_param_importances(Search(study, completed, {})._optuna)
     return found
 
 
-def make_sampler(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    if isinstance(sampler, RandomSampler):
-        return optuna.samplers.RandomSampler(seed=seed)
-    conditional = any(parameter.when for parameter in space.values())
-    _hush()
-    # `group` is what lets multivariate TPE handle conditions.
-    return optuna.samplers.TPESampler(
-        n_startup_trials=sampler.startup_trials, multivariate=True, group=conditional, constant_liar=True, seed=seed
-    )
-
-
-def draw_seed(study_seed: int, number: int) -> int:
+def draw_seed(study_seed: int, number: int, attempt: int = 0) -> int:
     """The random seed of one draw: a sampler rebuilt with one fixed seed would return the same point each time."""
-    return int.from_bytes(hashlib.sha256(f"draw {study_seed} {number}".encode()).digest()[:4], "big")
-
-
-def _hush() -> None:
-    """Optuna calls what we use experimental each time, and says of importances that few trials tell little."""
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    warnings.filterwarnings("ignore", message="Some regimes for parameter|Target and region quantiles", category=UserWarning)
+    text = f"draw {study_seed} {number}" + (f" {attempt}" if attempt else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
@@ -165,16 +252,6 @@ def _after_steps(parameter: FloatRange | IntRange, steps: float) -> int | float:
     low, high, step = (Decimal(str(part)) for part in (parameter.min, parameter.max, parameter.step))
     reached = low + min(Decimal(steps), (high - low) // step) * step
     return int(reached) if isinstance(parameter, IntRange) else float(reached)
-
-
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> ParamValue:
-    if isinstance(distribution, CategoricalDistribution):
-        value: ParamValue = trial.suggest_categorical(name, distribution.choices)
-        return value
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)
-    return trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
 def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:

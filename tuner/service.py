@@ -112,8 +112,7 @@ def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now
 
 
 def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closing: threading.Event) -> None:
-    every = min(5.0, manager.lease_time.total_seconds() / 4)
-    while not closing.wait(every):
+    while not closing.wait(manager.tick.total_seconds()):
         try:
             taken = manager.expire(now=clock())
         except Deposed:

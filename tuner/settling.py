@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from tuner.budget import all_started, limit_reached
@@ -16,20 +15,24 @@ from tuner.records import LIVE_STUDY_STATES, Study, TrialState
 SAME_FAILURES_TO_PAUSE = 3
 
 
-def settle(change: Change, study: Study, now: datetime) -> None:
-    """Complete a running study whose budget is used up and whose trials have all ended."""
+def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = timedelta(0)) -> None:
+    """Complete a running study whose budget is used up, or whose space is, and whose trials have all ended.
+
+    Once a limit is reached, trials that run are stopped: a budget is never overshot. Hours are looked at `ahead`, the time
+    until they will be looked at again.
+    """
     current = study_rows.get_study(change.connection, study.id)
     if current is None or current.state != "running":
         return
     if current.reopened_from is not None:
         close_again(change, current, now)
         return
-    limit = limit_reached(change.connection, current, now)
-    reason = limit or all_started(current)
+    limit = limit_reached(change.connection, current, now + ahead)
+    reason = limit or all_started(current) or change.search(current).exhausted()
     if reason is None:
         return
     if limit is not None:
-        stop_trials(change, study.id, limit, now, states=("waiting",))
+        stop_trials(change, study.id, limit, now)
     if trial_rows.count_unfinished(change.connection, study.id) == 0:
         finished = _final_state(change, current)
         study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
@@ -48,17 +51,10 @@ def close_again(change: Change, study: Study, now: datetime) -> None:
     change.tell("study", study_id=study.id, state=state)
 
 
-def stop_trials(
-    change: Change,
-    study_id: str,
-    reason: str,
-    now: datetime,
-    *,
-    states: Sequence[TrialState] = ("waiting", "running"),
-    number: int | None = None,
-) -> None:
-    """End the study's trials of `states` (or just one of them), and their leases. An extended one keeps its result."""
-    for trial in trial_rows.stop_trials(change.connection, study_id, states=states, reason=reason, now=now, number=number):
+def stop_trials(change: Change, study_id: str, reason: str, now: datetime, *, number: int | None = None) -> None:
+    """End the study's trials that wait or run (or just one of them), and their leases. An extended one keeps its result."""
+    unfinished: tuple[TrialState, ...] = ("waiting", "running")
+    for trial in trial_rows.stop_trials(change.connection, study_id, states=unfinished, reason=reason, now=now, number=number):
         if trial.lease_id is not None:
             lease_rows.end_lease(change.connection, trial.lease_id, outcome="stopped", message=reason, now=now)
         if trial.extension is None:

@@ -14,11 +14,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from studies.catalog import definition as catalog_definition
+from studies.configurations import allowed_example
+from studies.constraints import Constraint, parse_constraints
 from studies.definition import DataFacts, DataSpec, Definition, Direction, ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.models import ModelFacts
 from studies.space import Choice, FloatRange, IntRange, Space, number, parse_space
 from tuner.pruners import PRUNERS, AshaPruner, HyperbandPruner, NoPruner, Pruner, pruner_errors
+from tuner.samplers import SAMPLERS, Sampler, TpeSampler, sampler_errors
 from tuner.sections import Name, Real, Section, Text, Whole
 
 
@@ -46,19 +49,6 @@ class Objective(Section):
     direction: Direction | None = None  # None: the metric's own
 
 
-class TpeSampler(Section):
-    """Tree-structured Parzen estimator (Bergstra et al. 2011), multivariate, aware of running trials."""
-
-    name: Literal["tpe"] = "tpe"
-    startup_trials: Whole = Field(default=10, ge=0, le=10_000)  # drawn at random before the model is used
-
-
-class RandomSampler(Section):
-    """Independent draws."""
-
-    name: Literal["random"]
-
-
 class Budget(Section):
     """When the study ends: whatever is reached first."""
 
@@ -81,9 +71,6 @@ class Resources(Section):
     gpus: Literal["auto"] | Annotated[Whole, Field(ge=0, le=1024)] = "auto"
 
 
-Sampler = Annotated[TpeSampler | RandomSampler, Field(discriminator="name")]
-
-
 class StudySpec(Section):
     """A study file; the same object is the body of `POST /api/v1/studies`."""
 
@@ -93,7 +80,7 @@ class StudySpec(Section):
     data: Data
     objective: Objective | None = None
     parameters: dict[Name, Any] | Literal["auto"]
-    constraints: list[str] = []
+    constraints: list[Text] = []
     sampler: Sampler = TpeSampler()
     pruner: Pruner = AshaPruner()
     budget: Budget = Budget()
@@ -110,13 +97,6 @@ class StudySpec(Section):
     def _one_objective(cls, raw: object) -> object:
         if isinstance(raw, list):
             raise ValueError("several objectives are not offered yet; give one, such as {metric: accuracy}")
-        return raw
-
-    @field_validator("constraints")
-    @classmethod
-    def _no_constraints(cls, raw: list[str]) -> list[str]:
-        if raw:
-            raise ValueError("constraints are not offered yet; narrow the ranges instead")
         return raw
 
     @field_validator("parameters", mode="before")
@@ -177,6 +157,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     if space:
         pruner, wrong = _checked_pruner(spec, definition, most_epochs(definition, space))
         errors.extend(wrong)
+        errors.extend(sampler_errors(spec.sampler, space) + _constraint_errors(spec, space, model.blocks))
     if errors:
         raise InvalidInput(errors)
     filled_in = {"objective": objective_of(spec), "parameters": _given_parameters(spec, definition), "pruner": pruner}
@@ -188,6 +169,11 @@ def space_of(spec: StudySpec, blocks: int | None) -> Space:
     """The parsed search space of a study on a model with `blocks` blocks."""
     definition = catalog_definition(spec.task)
     return parse_space(_given_parameters(spec, definition), definition.hyperparameters, blocks=blocks)
+
+
+def constraints_of(spec: StudySpec, space: Space, blocks: int | None) -> list[Constraint]:
+    """The parsed constraints of a study with this space."""
+    return parse_constraints(spec.constraints, space, blocks=blocks)
 
 
 def objective_of(spec: StudySpec) -> Objective:
@@ -254,6 +240,23 @@ def _checked_pruner(spec: StudySpec, definition: Definition, epochs: float) -> t
     return pruner, errors
 
 
+def _constraint_errors(spec: StudySpec, space: Space, blocks: int | None) -> list[FieldError]:
+    """What is wrong with the constraints, that nothing can fulfil them included."""
+    try:
+        constraints = constraints_of(spec, space, blocks)
+    except InvalidInput as error:
+        return list(error.errors)
+    if constraints and allowed_example(space, constraints) is None:
+        alone = [constraint.text for constraint in constraints if allowed_example(space, [constraint]) is None]
+        culprit = f"{alone[0]!r} holds" if alone else "all of them hold together"
+        return [
+            FieldError(
+                "constraints", f"no configuration of this space was found in which {culprit}; loosen it or widen the ranges"
+            )
+        ]
+    return []
+
+
 def _objective_errors(spec: StudySpec, definition: Definition) -> list[FieldError]:
     errors = []
     if spec.objective is not None and spec.objective.metric not in definition.metrics:
@@ -271,8 +274,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "objective": Objective,
     "budget": Budget,
     "resources": Resources,
-    "sampler.tpe": TpeSampler,
-    "sampler.random": RandomSampler,
+    **{f"sampler.{get_args(entry.model_fields['name'].annotation)[0]}": entry for entry in SAMPLERS},
     **{f"pruner.{get_args(entry.model_fields['name'].annotation)[0]}": entry for entry in PRUNERS},
     "": StudySpec,
 }

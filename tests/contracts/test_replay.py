@@ -17,7 +17,30 @@ from tuner.service import open_service
 from tuner.settings import Settings
 from tuner.spec import StudySpec
 
-SAMPLERS = ["tpe", "random"]
+NUMBERS = {
+    "learning_rate": {"min": "1e-6", "max": 1e-3, "log": True},
+    "batch_size": {"min": 8, "max": 32, "step": 8},
+    "epochs": {"min": 1, "max": 9},
+    "frozen_layers": {"min": 0, "max": 6},
+}
+GRID = {
+    "learning_rate": {"values": [1e-5, 1e-4, 1e-3]},
+    "epochs": {"values": [3, 9]},
+    "frozen_layers": {"min": 0, "max": 6, "step": 3},
+    "optimizer": {"values": ["adamw", "sgd"]},
+    "momentum": {"values": [0.5, 0.9], "when": {"optimizer": "sgd"}},
+}
+# Small numbers, so that each sampler is past its start, and has gone through some generations, well before the end.
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "tpe": {"sampler": {"name": "tpe", "startup_trials": 5}},
+    "gp": {"sampler": {"name": "gp", "startup_trials": 12}, "parameters": NUMBERS, "budget": {"trials": 18}},
+    "random": {"sampler": {"name": "random"}},
+    "grid": {"sampler": {"name": "grid"}, "parameters": GRID},
+    "qmc": {"sampler": {"name": "qmc"}},
+    "cmaes": {"sampler": {"name": "cmaes", "population": 4}, "parameters": NUMBERS},
+    "nsga2": {"sampler": {"name": "nsga2", "population": 4}},
+    "nsga3": {"sampler": {"name": "nsga3", "population": 4}},
+}
 PRUNERS: list[dict[str, Any]] = [
     {"name": "none"},
     {"name": "median", "startup_trials": 3},
@@ -35,9 +58,7 @@ PAIRS += [("random", pruner) for pruner in PRUNERS if pruner["name"] != "asha"]
 def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
     clock = Clock()
     with open_service(Settings(home=home), clock=clock) as service:
-        start_study(
-            service, clock(), sampler={"name": sampler, **({"startup_trials": 5} if sampler == "tpe" else {})}, pruner=pruner
-        )
+        start_study(service, clock(), **(SAMPLERS[sampler] | {"pruner": pruner}))
 
         def before_each_call() -> None:
             if rebuild:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.tuner.helpers import LEASE_SECONDS, Bench, all_rows, completed, make_bench
+from tuner.budget import gpu_hours, hours
 from tuner.db import metric_rows
 from tuner.errors import Conflict, StaleLease
 from tuner.lifecycle import Actor
@@ -197,9 +199,8 @@ def test_a_study_ends_when_its_target_is_reached(service: Service, clock: Clock)
     bench.complete(0.89)
     bench.complete(0.9)
     assert service.manager.lease(bench.worker_id, now=clock()) is None
-    assert bench.study().state == "running", "what runs may end"
-    bench.finish(running, 0.5)
     assert bench.study().state == "completed"
+    assert bench.finish(running, 0.5) == "stopped", "a budget is never overshot, so what still ran was stopped"
     assert "target 0.9 is reached by trial 2" in str(bench.study().reason)
 
 
@@ -210,6 +211,26 @@ def test_trials_that_wait_are_stopped_once_the_target_is_reached(service: Servic
     bench.finish(second, 0.95)
     assert bench.trial(0).state == "stopped"
     assert bench.study().state == "completed"
+
+
+@pytest.mark.parametrize(("limit", "gpus", "workers"), [("hours", [], 1), ("gpu_hours", [{"name": "x"}], 4)])
+def test_hours_are_never_overshot(service: Service, clock: Clock, limit: str, gpus: list[dict[str, Any]], workers: int) -> None:
+    bench = make_bench(service, clock, budget={"trials": None, limit: 0.02}, parallelism=workers)
+    ids = [service.manager.register(host="h", pid=n, gpus=gpus, versions={}, now=clock()).id for n in range(workers)]
+    while bench.study().state == "running":
+        for worker_id in ids:
+            lease = service.manager.lease(worker_id, now=clock())
+            if lease is not None and bench.trial(lease.trial).number % 2:
+                bench.finish(lease, 0.5)
+        service.manager.expire(now=clock())
+        for trial in bench.trials():
+            if trial.state == "running":
+                service.manager.heartbeat(str(trial.lease_id), now=clock())
+        clock.forward(service.manager.tick.total_seconds())
+    with service.ledger.read() as connection:
+        used = (hours if limit == "hours" else gpu_hours)(connection, bench.study_id, clock())
+    assert 0.01 < used <= 0.02
+    assert {trial.state for trial in bench.trials()} <= {"completed", "stopped"}
 
 
 def test_a_study_ends_after_so_many_trials_without_gain(service: Service, clock: Clock) -> None:

@@ -98,7 +98,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(changes: dict[str, Any]
         ({"objective": {"metric": "accuracy", "direction": "up"}}, "objective.direction"),
         ({"parameters": []}, "parameters"),
         ({"parameters": "all"}, "parameters"),
-        ({"constraints": ["batch_size < 8"]}, "constraints"),
+        ({"constraints": "batch_size < 8"}, "constraints"),
         ({"sampler": "tpe"}, "sampler"),
         ({"sampler": {"name": "tpe", "startup_trials": True}}, "sampler.startup_trials"),
         ({"pruner": {"name": "asha", "reduction_factor": 1}}, "pruner.reduction_factor"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -189,6 +189,11 @@ def set_spec(connection: Connection, study_id: str, spec: StudySpec, *, version:
         )
     )
     return changed.rowcount == 1
+
+
+def set_search_attrs(connection: Connection, study_id: str, attrs: Mapping[str, Any]) -> None:
+    """Keep what the sampler remembers about the whole study; no change that a client would see."""
+    connection.execute(update(studies).where(studies.c.id == study_id).values(search_attrs=dict(attrs)))
 
 
 def delete_study(connection: Connection, study_id: str) -> bool:
