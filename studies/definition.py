@@ -108,6 +108,8 @@ class Job:
     threads: int  # CPU threads this process may use
     eval_every: float = 1.0  # epochs between two evaluations, each of them reported; the last one is at the end of training
     folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
+    shared: Path | None = None  # where trials of this machine share what is computed once: the states of frozen prefixes
+    shared_bytes: int = 0  # how much may lie there
     resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
     legs: tuple[int, ...] = ()  # the epochs at which each run of the schedule ends; empty: one run of all epochs
 

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
     allowed_sources: Names | None = None  # patterns of paths and hub ids that studies may name; None: any
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
+    activation_bytes: int = Field(default=10_000_000_000, ge=0)  # of states of frozen prefixes, kept on a worker's disk
     max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request
     max_artifact_bytes: int = Field(default=10_000_000_000, gt=0)
 
@@ -59,6 +60,10 @@ class Settings(BaseSettings):
     @property
     def artifacts(self) -> Path:
         return self.home / "artifacts"
+
+    @property
+    def activations(self) -> Path:
+        return self.home / "activations"
 
     @property
     def token_file(self) -> Path:

@@ -57,12 +57,16 @@ class Worker:
         folder: Path,
         studies: Sequence[str] | None = None,
         allowed_sources: Sequence[str] | None = None,
+        shared: Path | None = None,
+        shared_bytes: int = 0,
     ) -> None:
+        """`shared` is where trials share what is computed once, up to `shared_bytes`."""
         self.client = client
         self.slots = slots
         self.folder = folder
         self.studies = studies
         self.allowed_sources = allowed_sources
+        self.shared, self.shared_bytes = shared, shared_bytes
         self.stopping = threading.Event()
         self.worker_id = ""
 
@@ -116,7 +120,7 @@ class Worker:
 
     def _job(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
         check_allowed(parse(trial.spec), self.allowed_sources)
-        job = job_of(trial, slot, folder)
+        job = replace(job_of(trial, slot, folder), shared=self.shared, shared_bytes=self.shared_bytes)
         if trial.resume is None:
             return job
         file = folder / "resume.safetensors"

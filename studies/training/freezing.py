@@ -39,6 +39,27 @@ def block_stack(model: nn.Module) -> tuple[str, list[nn.Module]]:
     raise TrialFailure("code", f"can't tell the blocks of {type(model).__name__}, so none can be frozen; candidates: {found}")
 
 
+def prefix_blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks that a frozen prefix can be made of."""
+    return block_stack(model)[1]
+
+
+def prefix_parts(model: nn.Module) -> list[list[nn.Module]]:
+    """What feeds the first block, then each block: all that a frozen prefix can be made of, from below."""
+    name, blocks = block_stack(model)
+    return [[*_before(model, name), *_later_embeddings(model, blocks)], *([block] for block in blocks)]
+
+
+def frozen_depth(model: nn.Module) -> int:
+    """How many of the first blocks give the same for the same input whatever is trained; 0 if what feeds them does not."""
+    try:
+        parts = prefix_parts(model)
+    except TrialFailure:
+        return 0
+    trained = [any(p.requires_grad for module in modules for p in module.parameters()) for modules in parts]
+    return max(trained.index(True) - 1, 0) if True in trained else len(parts) - 1
+
+
 def _stacks(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Stacks in or under `module`, not looking into a stack that was found."""
     children = list(module.children())

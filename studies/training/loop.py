@@ -9,22 +9,24 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
 from studies.errors import InvalidInput, TrialFailure
+from studies.training.activations import Upper, above_prefix
 from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from studies.training.data import training_batches
 from studies.training.freezing import freeze
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
 from studies.training.settings import Settings, settings_of
-from studies.training.task import Evaluation, Prepare, Task
+from studies.training.store import Store
+from studies.training.task import Evaluation, Prepare, Task, unchanged
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     schedule = build_schedule(optimizer, settings, [leg * steps_an_epoch for leg in job.legs or (settings.epochs,)])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lengths = task.training.lengths
+    upper = _upper_part(task, settings, job)
     seconds["prepare"] = time.perf_counter() - started
 
     best: Evaluation | None = None
@@ -78,12 +81,13 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         except TrialFailure as failure:
             # It would save time, no more: nothing was loaded yet, and the trial can still be trained from its start.
             log.warning("starting from epoch 0: %s", failure.message)
+    begun = progress.epoch
     for epoch in range(progress.epoch + 1, settings.epochs + 1):
         began = time.perf_counter()
-        model.train()
+        upper.model.train()
         total_loss = 0.0
         for rows in training_batches(lengths, settings.batch_size, order):
-            outputs = model(**task.augment(task.training.batch(rows, job.device)))
+            outputs = upper.model(**task.augment(upper.training.batch(rows, job.device)))
             loss = task.loss(outputs, task.training.batch_targets(rows, job.device))
             # Before the step: a loss that is no number would ruin the weights.
             total_loss += _finite("training loss", loss.item(), progress.step + 1, float(schedule.get_last_lr()[0])) * len(rows)
@@ -97,7 +101,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         seconds["train"] += time.perf_counter() - began
 
         began = time.perf_counter()
-        evaluation = task.evaluate(model, task.validation, job.device)
+        evaluation = _evaluated(task, upper, job.device)
         scores = dict(evaluation.scores)
         seconds["evaluate"] += time.perf_counter() - began
         _finite("validation loss", scores["loss"], progress.step, settings.learning_rate)
@@ -121,12 +125,12 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
             keep(Checkpoint(file=file, epoch=float(epoch), step=progress.step))
             seconds["checkpoint"] += time.perf_counter() - began
         if verdict.stop:
-            return _outcome(progress, model, seconds, stopped=verdict.reason)
+            return _outcome(task, progress, seconds, upper.details(epoch - begun), stopped=verdict.reason)
 
     load_trained_state(model, progress.best_weights)
-    outcome = _outcome(progress, model, seconds)
+    outcome = _outcome(task, progress, seconds, upper.details(progress.epoch - begun))
     # The best epoch may have been trained by an earlier attempt.
-    best = best or task.evaluate(model, task.validation, job.device)
+    best = best or _evaluated(task, upper, job.device)
     save_model(job.folder / "model", model, task.processor, _record(job, outcome, task), best.files())
     return outcome
 
@@ -157,21 +161,39 @@ def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
     return TrialFailure("oom", f"out of memory on {job.device} with {sizes}: {error}")
 
 
-def _outcome(progress: Progress, model: nn.Module, seconds: Mapping[str, float], stopped: str | None = None) -> Outcome:
-    details = _details(model, seconds, progress.step)
-    return Outcome(values=progress.best, stopped=stopped, epoch=float(progress.best_epoch), details=details)
+def _upper_part(task: Task, settings: Settings, job: Job) -> Upper:
+    """What is run in each step: where a prefix of the model is frozen, only what is above, on stored states."""
+    whole = partial(Upper, model=task.model, training=task.training, validation=task.validation)
+    if settings.frozen_layers == 0:
+        return whole(whole="nothing is frozen")
+    if job.shared is None:
+        return whole(whole="this worker keeps no states")
+    if task.augment is not unchanged:
+        return whole(whole="examples are changed at random")
+    store = Store(folder=job.shared, limit=job.shared_bytes)
+    return above_prefix(task.model, task.training, task.validation, store, job.device)
 
 
-def _details(model: nn.Module, seconds: Mapping[str, float], steps: int) -> dict[str, Any]:
-    parameters = list(model.parameters())
+def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
+    if task.evaluates_whole:
+        return task.evaluate(task.model, task.validation, device)
+    return task.evaluate(upper.model, upper.validation, device)
+
+
+def _outcome(
+    task: Task, progress: Progress, seconds: Mapping[str, float], prefix: Mapping[str, Any], stopped: str | None = None
+) -> Outcome:
+    parameters = list(task.model.parameters())
     packages = ("torch", "transformers", "scikit-learn")
-    return {
+    details = {
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        "steps": steps,
+        "steps": progress.step,
+        "prefix": prefix,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
     }
+    return Outcome(values=progress.best, stopped=stopped, epoch=float(progress.best_epoch), details=details)
 
 
 def _record(job: Job, outcome: Outcome, task: Task) -> dict[str, Any]:
@@ -179,6 +201,7 @@ def _record(job: Job, outcome: Outcome, task: Task) -> dict[str, Any]:
     return asdict(job) | {
         "folder": None,
         "resume": None,
+        "shared": None,
         "fingerprint": task.splits.fingerprint(),
         "values": outcome.values,
         "epoch": outcome.epoch,

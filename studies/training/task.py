@@ -65,6 +65,7 @@ class Task:
     loss: Callable[[Any, Batch], Tensor]  # what the model put out for a batch, and the batch's targets → mean loss
     # The model (or what stands in for it), examples of `validation`, and the device that they are computed on.
     evaluate: Callable[[Any, Encoded, str], Evaluation]
+    evaluates_whole: bool = False  # `evaluate` needs the model itself, for example to generate
     augment: Callable[[Batch], Batch] = unchanged  # the inputs of a training batch, changed at random by torch's generator
 
 

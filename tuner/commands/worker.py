@@ -33,8 +33,15 @@ def worker(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
     with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
         found = [] if gpus == 0 else prepare()[:gpus]
+        settings = Settings()
         agent = Worker(
-            client, make_slots(len(found), slots), folder=Path(folder), studies=study, allowed_sources=Settings().allowed_sources
+            client,
+            make_slots(len(found), slots),
+            folder=Path(folder),
+            studies=study,
+            allowed_sources=settings.allowed_sources,
+            shared=settings.activations,
+            shared_bytes=settings.activation_bytes,
         )
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: agent.stopping.set())

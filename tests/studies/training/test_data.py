@@ -60,13 +60,20 @@ def test_evaluation_batches_hold_every_row_once_with_least_padding() -> None:
     assert padded_tokens(batches) <= padded_tokens(training_batches(LENGTHS, 64, random.Random(0)))
 
 
+def test_more_short_texts_than_long_ones_are_evaluated_at_once() -> None:
+    sizes = [len(rows) for rows in evaluation_batches([8] * 1000 + [64] * 100 + [512] * 10, 64)]
+    assert sizes[0] == 512
+    assert 64 in sizes
+    assert sizes[-1] == 2
+
+
 def test_targets_are_padded_or_stacked_like_inputs() -> None:
     encoded = Encoded(
         inputs={"pixel_values": [torch.zeros(1, 2, 2), torch.ones(1, 2, 2)]},
         padding={"tags": -100},
         targets={"labels": [torch.tensor(1), torch.tensor(0)], "tags": [torch.tensor([1, 2]), torch.tensor([3])]},
     )
-    assert (len(encoded), encoded.lengths) == (2, [1, 1])
+    assert (len(encoded), encoded.lengths) == (2, [64, 64])
     assert encoded.batch([1, 0], "cpu")["pixel_values"].shape == (2, 1, 2, 2)
     targets = encoded.batch_targets([0, 1], "cpu")
     assert targets["labels"].tolist() == [1, 0]
