@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install demo test faults check format browser screenshots clean
+.PHONY: install demo test faults bench check format browser screenshots clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -36,6 +36,10 @@ test: check browser
 # Kills of services and workers, with real processes; `make test` runs them too.
 faults: install
 	$(BIN)/python -m pytest tests/faults
+
+# Minutes each; the tables of docs/performance.md.
+bench: install
+	$(BIN)/python -m benchmarks.throughput
 
 browser:
 	@tests/browser/ensure_chromium.sh

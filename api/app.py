@@ -19,6 +19,7 @@ from tuner.service import open_service
 from tuner.settings import Settings
 
 ROUTERS = [
+    leases.router,  # first, because routes are tried in order and most calls are workers'
     studies.router,
     trials.router,
     figures.router,
@@ -26,7 +27,6 @@ ROUTERS = [
     events.router,
     definitions.router,
     workers.router,
-    leases.router,
     tokens.router,
     audit.router,
     health.router,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, HTTPException, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
@@ -48,7 +49,7 @@ FeedDep = Annotated[Feed, Depends(get_feed)]
 Now = Annotated[datetime, Depends(get_now)]
 
 
-def identify(
+async def identify(
     request: Request,
     service: ServiceDep,
     now: Now,
@@ -58,10 +59,12 @@ def identify(
     """Whose request it is. Raises HTTPException: 401, for a page 303 to the login page, or 403 for another site's write."""
     token = None
     if bearer is not None:
-        token = service.access.identify(bearer.credentials, now=now)
+        token = service.access.known(bearer.credentials, now=now)
+        if token is None:
+            token = await run_in_threadpool(service.access.identify, bearer.credentials, now=now)
     elif session is not None:
         check_origin(request)
-        token = service.access.session(session, now=now)
+        token = await run_in_threadpool(service.access.session, session, now=now)
     if token is None:
         raise _unknown(request)
     return token

@@ -7,6 +7,7 @@ import hmac
 import os
 import re
 import secrets
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Access:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._known: dict[str, Token] = {}  # by the hash of what its owner sends; forgotten whenever a token is revoked
+        self._revocations = 0
+        self._lock = threading.Lock()
 
     def create_token(
         self, role: Role, name: str, *, now: datetime, expires_at: datetime | None = None, actor: Actor = _THE_SERVICE
@@ -54,16 +58,28 @@ class Access:
         self.ledger.change(work)
         return token, f"tuner_{role}_{token.id}_{secret}"
 
+    def known(self, bearer: str, *, now: datetime) -> Token | None:
+        """What `identify` answered before, without a look at the database; None says nothing.
+
+        Only this process writes tokens (decision 0005), so it knows of every revocation.
+        """
+        token = self._known.get(_hash(bearer))
+        return token if token is not None and (token.expires_at is None or token.expires_at > now) else None
+
     def identify(self, bearer: str, *, now: datetime) -> Token | None:
         """Whose token it is, or None if it is malformed, unknown, revoked or expired."""
         parts = _BEARER.fullmatch(bearer)
         if parts is None:
             return None
         token_id, secret = parts.groups()
+        revocations = self._revocations
         with self.ledger.read() as connection:
             found = access_rows.valid_token(connection, token_id, now)
         if found is None or not hmac.compare_digest(found[1], _hash(secret)):
             return None
+        with self._lock:
+            if revocations == self._revocations:
+                self._known[_hash(bearer)] = found[0]
         return found[0]
 
     def open_session(self, token: Token, *, now: datetime, address: str | None = None) -> str:
@@ -99,9 +115,16 @@ class Access:
             note(change, actor, "token.revoke", token_id, now)
 
         self.ledger.change(work)
+        self._forget_known()
 
     def revoke_named(self, name: str, *, now: datetime) -> None:
         self.ledger.change(lambda change: access_rows.revoke_tokens_named(change.connection, name, now))
+        self._forget_known()
+
+    def _forget_known(self) -> None:
+        with self._lock:
+            self._revocations += 1
+            self._known.clear()
 
     def local_token(self, file: Path, *, now: datetime) -> str:
         """The admin token of this machine's user: read from `file`, or made at the first start and written there."""

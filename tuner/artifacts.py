@@ -121,6 +121,9 @@ class ArtifactStore:
         The best one keeps its artifacts, the best few their checkpoints: whoever gives a trial more epochs picks from those.
         Any other can be extended too, but from its start.
         """
+        with self.ledger.read() as connection:
+            if not metric_rows.has_files(connection, study_id):
+                return 0
 
         def work(change: Change) -> list[str]:
             study = study_rows.get_study(change.connection, study_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -79,7 +80,24 @@ class Ledger:
 
     def change(self, work: Callable[[Change], Result]) -> Result:
         """Run `work` in one transaction; listeners hear of it after the commit."""
+        return self._told(self.database.write(self._in_transaction(work)))
 
+    def begin(self, work: Callable[[Change], Result]) -> Future[Result]:
+        """As `change`, for who can wait without holding a thread."""
+        told: Future[Result] = Future()
+        told.set_running_or_notify_cancel()  # who stops waiting stops nothing
+
+        def tell(done: Future[tuple[Result, Change]]) -> None:
+            problem = done.exception()
+            if problem is None:
+                told.set_result(self._told(done.result()))
+            else:
+                told.set_exception(problem)
+
+        self.database.begin(self._in_transaction(work)).add_done_callback(tell)
+        return told
+
+    def _in_transaction(self, work: Callable[[Change], Result]) -> Callable[[Connection], tuple[Result, Change]]:
         def in_transaction(connection: Connection) -> tuple[Result, Change]:
             change = Change(connection, self.searches)
             try:
@@ -88,7 +106,10 @@ class Ledger:
                 change.undo()
                 raise
 
-        result, change = self.database.write(in_transaction)
+        return in_transaction
+
+    def _told(self, committed: tuple[Result, Change]) -> Result:
+        result, change = committed
         for kind, data in change.news:
             self.events.publish(kind, **data)
         return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -95,6 +95,10 @@ class Manager:
 
     def heartbeat(self, lease_id: str, *, now: datetime) -> Verdict:
         """The worker is alive: its lease runs on. Raises StaleLease."""
+        return self.ledger.change(self.beating(lease_id, now=now))
+
+    def beating(self, lease_id: str, *, now: datetime) -> Callable[[Change], Verdict]:
+        """What `heartbeat` does, for who begins it and waits without holding a thread."""
 
         def work(change: Change) -> Verdict:
             trial, study = self._held(change, lease_id)
@@ -104,10 +108,14 @@ class Manager:
                 self._extend(change, lease_id, now)
             return verdict(trial, study)
 
-        return self.ledger.change(work)
+        return work
 
     def report(self, lease_id: str, points: Sequence[MetricPoint], *, now: datetime) -> Verdict:
         """Store what a trial measured and judge it. A number reported twice is stored once. Raises StaleLease."""
+        return self.ledger.change(self.reporting(lease_id, points, now=now))
+
+    def reporting(self, lease_id: str, points: Sequence[MetricPoint], *, now: datetime) -> Callable[[Change], Verdict]:
+        """What `report` does, for who begins it and waits without holding a thread."""
 
         def work(change: Change) -> Verdict:
             trial, study = self._held(change, lease_id)
@@ -123,7 +131,7 @@ class Manager:
             self._note_progress(change, lease_id, trial, new, _scores(new, objective_of(study.spec).metric), now)
             return self._judge(change, study, trial, lease_id, new, now)
 
-        return self.ledger.change(work)
+        return work
 
     def finish(self, lease_id: str, ending: Ending, *, now: datetime) -> str:
         """End an attempt; returns its outcome: completed, pruned, stopped, failed or released.

@@ -141,3 +141,15 @@ def test_a_private_file_is_private_whatever_was_there_before(tmp_path: Path) -> 
         os.umask(mask)
     assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("new", 0o600)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_token_that_is_known_is_forgotten_when_it_is_revoked_or_expires(service: Service, clock: Clock) -> None:
+    until = clock() + timedelta(hours=1)
+    token, bearer = service.access.create_token("worker", "w", now=clock(), expires_at=until)
+    assert service.access.known(bearer, now=clock()) is None, "nobody has looked it up yet"
+    assert service.access.identify(bearer, now=clock()) == token
+    assert service.access.known(bearer, now=clock()) == token
+    assert service.access.known(f"{bearer}x", now=clock()) is None
+    assert service.access.known(bearer, now=until) is None
+    service.access.revoke(token.id, now=clock())
+    assert service.access.known(bearer, now=clock()) is None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from tuner.db.engine import Connection
 from tuner.db.tables import checkpoints, trials
 from tuner.records import StoredCheckpoint
+
+# Built once: building a statement costs several times what running it does.
+_OF_TRIAL = select(checkpoints).where(checkpoints.c.trial_id == bindparam("trial"))
 
 
 def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str | None:
@@ -21,7 +24,7 @@ def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str 
 
 
 def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | None:
-    row = connection.execute(select(checkpoints).where(checkpoints.c.trial_id == trial_id)).mappings().first()
+    row = connection.execute(_OF_TRIAL, {"trial": trial_id}).mappings().first()
     return None if row is None else StoredCheckpoint(**row)
 
 

@@ -2,7 +2,8 @@
 
 All writes run on one thread, in the order they came, and those that wait together share a commit: a durable commit
 costs milliseconds (an fsync), so one a call would cap SQLite near 300 calls a second. A call is answered after its
-commit. Each runs in a savepoint, so one that fails takes no other with it.
+commit. One that fails takes no other with it: if it had changed something, all are undone and run anew, each in a
+savepoint of its own. Savepoints for all of them from the start would double the statements of a short call.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["Connection", "Database"]
 
 Result = TypeVar("Result")
 _Call = tuple[Callable[[Connection], Any], "Future[Any]"]
+_Outcome = tuple["Future[Any]", Any, "BaseException | None"]
 _MOST_IN_ONE_COMMIT = 256
 
 
@@ -61,13 +63,16 @@ class Database:
         """
         if threading.current_thread() is self._writer:
             raise RuntimeError("a write inside a write would wait for itself; pass the connection on instead")
-        future: Future[Any] = Future()
+        return self.begin(work).result()
+
+    def begin(self, work: Callable[[Connection], Result]) -> Future[Result]:
+        """As `write`, for who can wait without holding a thread: what it returns or raises, once it is committed."""
+        future: Future[Result] = Future()
         with self._closing:  # nothing may be queued behind the end of the queue: it would wait for ever
             if self._closed:
                 raise Unavailable("the service is shutting down")
             self._calls.put((work, future))
-        result: Result = future.result()
-        return result
+        return future
 
     def close(self) -> None:
         """Finish what is queued, then let go of every connection."""
@@ -90,11 +95,12 @@ class Database:
                 return
 
     def _commit(self, batch: list[_Call]) -> None:
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
-            with self.engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
-                self.guard(connection)
-                outcomes = [self._run(connection, work, future) for work, future in batch]
+            try:
+                outcomes = self._transact(batch, _run)
+            except _LeftChanges:
+                self.on_rollback()
+                outcomes = self._transact(batch, _run_apart)
         except (SQLAlchemyError, Unavailable) as error:
             self.on_rollback()
             failure = error if isinstance(error, Unavailable) else translated(error)
@@ -105,23 +111,51 @@ class Database:
             else:
                 future.set_exception(problem)
 
-    def _run(
-        self, connection: Connection, work: Callable[[Connection], Any], future: Future[Any]
-    ) -> tuple[Future[Any], Any, BaseException | None]:
-        try:
-            with connection.begin_nested():
-                return future, work(connection), None
-        except BaseException as error:  # carried to the caller's thread, which raises it
-            if isinstance(error, SQLAlchemyError) and isinstance(translated(error), Unavailable):
-                raise  # the transaction may be gone already, and with it what others in the batch did
-            return future, None, error
+    def _transact(self, batch: list[_Call], run: Callable[[Connection, _Call], _Outcome]) -> list[_Outcome]:
+        with self.engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
+            self.guard(connection)
+            return [run(connection, call) for call in batch]
+
+
+class _LeftChanges(Exception):
+    """A call failed after it had changed something."""
+
+
+def _run(connection: Connection, call: _Call) -> _Outcome:
+    """Run a call without a savepoint. Raises _LeftChanges if it failed and there is something to undo."""
+    work, future = call
+    connection.info["changed"] = False
+    try:
+        return future, work(connection), None
+    except BaseException as error:  # carried to the caller's thread, which raises it
+        if isinstance(error, SQLAlchemyError) or connection.info["changed"]:
+            raise _LeftChanges from error
+        return future, None, error
+
+
+def _run_apart(connection: Connection, call: _Call) -> _Outcome:
+    work, future = call
+    try:
+        with connection.begin_nested():
+            return future, work(connection), None
+    except BaseException as error:  # carried to the caller's thread, which raises it
+        if isinstance(error, SQLAlchemyError) and isinstance(translated(error), Unavailable):
+            raise  # the transaction may be gone already, and with it what others in the batch did
+        return future, None, error
+
+
+def _note_change(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+    if not statement.startswith("SELECT"):
+        connection.info["changed"] = True
 
 
 def make_engine(url: str) -> Engine:
     """An engine set up for durability; makes the folder of an SQLite file, readable by its owner only."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
+        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
+        event.listen(engine, "before_cursor_execute", _note_change)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +164,7 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, pool_size=10, max_overflow=30)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "before_cursor_execute", _note_change)
     return engine
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from tuner.db.engine import Connection
 from tuner.db.tables import leader
 
 _THE_ROW = 1
+# Built once: every transaction begins with it.
+_RENEW = update(leader).where(leader.c.epoch == bindparam("of_epoch")).values(seen_at=bindparam("now"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ def take_lead(connection: Connection, *, owner: str, now: datetime) -> int:
 
 def renew_lead(connection: Connection, epoch: int, *, now: datetime) -> bool:
     """Whether the epoch is still the current one."""
-    return connection.execute(update(leader).where(leader.c.epoch == epoch).values(seen_at=now)).rowcount == 1
+    return connection.execute(_RENEW, {"of_epoch": epoch, "now": now}).rowcount == 1
 
 
 def give_up_lead(connection: Connection, epoch: int) -> None:

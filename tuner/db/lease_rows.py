@@ -5,40 +5,47 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
 from tuner.db.tables import leases, trials, workers
 from tuner.records import Attempt
 
+# Statements that workers cause all the time are built once: building one costs several times what running it does.
+_BY_ID = select(leases).where(leases.c.id == bindparam("lease"))
+_OPEN = (leases.c.id == bindparam("lease"), leases.c.ended_at.is_(None))
+_INSERT = insert(leases)
+_EXTEND = update(leases).where(*_OPEN).values(expires_at=bindparam("until")).returning(leases.c.worker_id)
+_SEEN = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now"))
+_END = (
+    update(leases)
+    .where(*_OPEN)
+    .values(ended_at=bindparam("now"), outcome=bindparam("as_outcome"), message=bindparam("with_message"))
+)
+
 
 def insert_lease(
     connection: Connection, *, lease_id: str, trial_id: int, attempt: int, worker_id: str, now: datetime, expires_at: datetime
 ) -> None:
-    connection.execute(
-        insert(leases).values(
-            id=lease_id, trial_id=trial_id, attempt=attempt, worker_id=worker_id, granted_at=now, expires_at=expires_at
-        )
-    )
+    values = {"id": lease_id, "trial_id": trial_id, "attempt": attempt, "worker_id": worker_id}
+    connection.execute(_INSERT, values | {"granted_at": now, "expires_at": expires_at})
 
 
 def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
-    row = connection.execute(select(leases).where(leases.c.id == lease_id)).mappings().first()
+    row = connection.execute(_BY_ID, {"lease": lease_id}).mappings().first()
     return None if row is None else _attempt(row)
 
 
 def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime, now: datetime) -> bool:
     """Whether the lease was still open."""
-    statement = update(leases).where(leases.c.id == lease_id, leases.c.ended_at.is_(None)).values(expires_at=expires_at)
-    worker_id = connection.execute(statement.returning(leases.c.worker_id)).scalar_one_or_none()
+    worker_id = connection.execute(_EXTEND, {"lease": lease_id, "until": expires_at}).scalar_one_or_none()
     if worker_id is not None:
-        connection.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now))
+        connection.execute(_SEEN, {"worker": worker_id, "now": now})
     return worker_id is not None
 
 
 def end_lease(connection: Connection, lease_id: str, *, outcome: str, message: str | None, now: datetime) -> None:
-    statement = update(leases).where(leases.c.id == lease_id, leases.c.ended_at.is_(None))
-    connection.execute(statement.values(ended_at=now, outcome=outcome, message=message))
+    connection.execute(_END, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
 
 
 def expired_leases(connection: Connection, *, now: datetime, limit: int = 1000) -> list[Attempt]:

@@ -7,12 +7,28 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
-from tuner.db.tables import artifacts, logs, metrics, trials
+from tuner.db.tables import artifacts, checkpoints, logs, metrics, trials
 from tuner.records import Artifact, LogLine, MetricPoint
+
+# Built once: building a statement costs several times what running it does.
+_STORE = {
+    "postgresql": postgresql.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step),
+    "sqlite": sqlite.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step),
+}
+_CURRENT = select(trials.c.id).where(
+    trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running"
+)
+
+_HAS_FILES = select(
+    or_(
+        exists().where(trials.c.study_id == bindparam("study"), trials.c.id == artifacts.c.trial_id),
+        exists().where(trials.c.study_id == bindparam("study"), trials.c.id == checkpoints.c.trial_id),
+    )
+)
 
 
 def insert_metrics(
@@ -32,8 +48,7 @@ def insert_metrics(
             "reported_at": now,
             "superseded": False,
         }
-        stored = _insert_or_ignore(connection, metrics).values(values).returning(metrics.c.step)
-        if connection.execute(stored).first() is not None:
+        if connection.execute(_STORE[connection.dialect.name], values).first() is not None:
             new.append(point)
     return new
 
@@ -124,6 +139,11 @@ def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[in
     return list(removed.scalars())
 
 
+def has_files(connection: Connection, study_id: str) -> bool:
+    """Whether any trial of the study has an artifact or a checkpoint."""
+    return connection.execute(_HAS_FILES, {"study": study_id}).scalar_one()
+
+
 def artifact_paths(connection: Connection, study_id: str) -> list[str]:
     query = select(artifacts.c.path).join(trials, trials.c.id == artifacts.c.trial_id).where(trials.c.study_id == study_id)
     return list(connection.execute(query).scalars())
@@ -131,13 +151,7 @@ def artifact_paths(connection: Connection, study_id: str) -> list[str]:
 
 def lease_is_current(connection: Connection, trial_id: int, lease_id: str) -> bool:
     """Whether the lease holds the trial, which still runs."""
-    query = select(trials.c.id).where(trials.c.id == trial_id, trials.c.lease_id == lease_id, trials.c.state == "running")
-    return connection.execute(query).first() is not None
-
-
-def _insert_or_ignore(connection: Connection, table: Table) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
+    return connection.execute(_CURRENT, {"trial": trial_id, "lease": lease_id}).first() is not None
 
 
 def _point(row: Any) -> MetricPoint:

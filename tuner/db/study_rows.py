@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from tuner.db.engine import Connection
 from tuner.db.tables import idempotency, studies, trials
 from tuner.records import LIVE_STUDY_STATES, TRIAL_STATES, Facts, Study, StudyState
 from tuner.spec import StudySpec
+
+# Statements that workers cause all the time are built once: building one costs several times what running it does.
+# The spec is read as text, so that one that was read before is known again.
+_COLUMNS = [column if column is not studies.c.spec else cast(column, Text).label("spec") for column in studies.c]
+_BY_ID = select(*_COLUMNS).where(studies.c.id == bindparam("study"))
+_RUNNING = select(*_COLUMNS).where(studies.c.state == "running").order_by(studies.c.created_at)
+_RUNNING_OF = _RUNNING.where(studies.c.id.in_(bindparam("ids", expanding=True)))
+_N_RUNNING = select(func.count()).where(trials.c.study_id == bindparam("study"), trials.c.state == "running").scalar_subquery()
+_CLAIM = (
+    update(studies)
+    .where(studies.c.id == bindparam("study"), studies.c.state == "running", _N_RUNNING < studies.c.parallelism)
+    .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials), studies.c.reopened_from.is_(None))
+    .values(n_created=studies.c.n_created + 1)
+    .returning(studies.c.n_created)
+)
 
 
 def insert_study(connection: Connection, study: Study) -> None:
@@ -36,7 +66,7 @@ def insert_study(connection: Connection, study: Study) -> None:
 
 
 def get_study(connection: Connection, study_id: str) -> Study | None:
-    row = connection.execute(select(studies).where(studies.c.id == study_id)).mappings().first()
+    row = connection.execute(_BY_ID, {"study": study_id}).mappings().first()
     return None if row is None else _study(row)
 
 
@@ -45,13 +75,13 @@ def find_study(connection: Connection, id_or_name: str) -> Study | None:
     found = get_study(connection, id_or_name)
     if found is not None:
         return found
-    query = select(studies).where(studies.c.name == id_or_name).order_by(studies.c.created_at.desc()).limit(1)
+    query = select(*_COLUMNS).where(studies.c.name == id_or_name).order_by(studies.c.created_at.desc()).limit(1)
     row = connection.execute(query).mappings().first()
     return None if row is None else _study(row)
 
 
 def live_study_named(connection: Connection, name: str) -> Study | None:
-    row = connection.execute(select(studies).where(studies.c.live_name == name)).mappings().first()
+    row = connection.execute(select(*_COLUMNS).where(studies.c.live_name == name)).mappings().first()
     return None if row is None else _study(row)
 
 
@@ -65,7 +95,7 @@ def list_studies(
     limit: int = 100,
 ) -> tuple[list[Study], int]:
     """Newest first, and how many there are in all; `before` is the (created_at, id) of the last one seen."""
-    query = select(studies)
+    query = select(*_COLUMNS)
     if states:
         query = query.where(studies.c.state.in_(states))
     if text:
@@ -90,10 +120,8 @@ def _has_tag(connection: Connection, name: str, value: str | None) -> ColumnElem
 
 def running_studies(connection: Connection, study_ids: Sequence[str] | None = None) -> list[Study]:
     """Those that may hand out trials, oldest first."""
-    query = select(studies).where(studies.c.state == "running").order_by(studies.c.created_at)
-    if study_ids is not None:
-        query = query.where(studies.c.id.in_(study_ids))
-    return [_study(row) for row in connection.execute(query).mappings()]
+    rows = connection.execute(_RUNNING) if study_ids is None else connection.execute(_RUNNING_OF, {"ids": list(study_ids)})
+    return [_study(row) for row in rows.mappings()]
 
 
 def claim_number(connection: Connection, study_id: str) -> int | None:
@@ -101,15 +129,7 @@ def claim_number(connection: Connection, study_id: str) -> int | None:
 
     One conditional statement: whatever the number of workers, the budget is never exceeded and numbers have no holes.
     """
-    running = select(func.count()).where(trials.c.study_id == study_id, trials.c.state == "running").scalar_subquery()
-    claimed = connection.execute(
-        update(studies)
-        .where(studies.c.id == study_id, studies.c.state == "running", running < studies.c.parallelism)
-        .where(studies.c.reopened_from.is_(None))
-        .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials))
-        .values(n_created=studies.c.n_created + 1)
-        .returning(studies.c.n_created)
-    ).scalar_one_or_none()
+    claimed = connection.execute(_CLAIM, {"study": study_id}).scalar_one_or_none()
     return None if claimed is None else claimed - 1
 
 
@@ -240,6 +260,11 @@ def _facts_row(facts: Facts) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1000)
+def _spec(text: str) -> StudySpec:
+    return StudySpec.model_validate_json(text)
+
+
 def _study(row: RowMapping) -> Study:
     facts = row["facts"]
     return Study(
@@ -247,7 +272,7 @@ def _study(row: RowMapping) -> Study:
         name=row["name"],
         state=row["state"],
         reason=row["reason"],
-        spec=StudySpec.model_validate(row["spec"]),
+        spec=_spec(row["spec"]),
         facts=Facts(**(facts | {"classes": tuple(facts["classes"])})),
         n_created=row["n_created"],
         version=row["version"],

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Double,
     RowMapping,
     Select,
     and_,
+    bindparam,
     case,
     cast,
     extract,
@@ -36,6 +39,44 @@ _STATE = func.coalesce(trials.c.ended_state, trials.c.state)
 _VALUE = case((trials.c.ended_state.is_not(None), trials.c.ended_value), else_=trials.c.value)
 Comparison = Literal["<", "<=", ">", ">=", "=", "!="]
 
+# Statements that workers cause all the time are built once: building one costs several times what running it does.
+_OF_LEASE = select(trials).where(trials.c.lease_id == bindparam("lease"))
+_NEXT_WAITING = (
+    select(trials).where(trials.c.study_id == bindparam("study"), trials.c.state == "waiting").order_by(trials.c.number).limit(1)
+)
+_INSERT = insert(trials).returning(*trials.c)
+_HELD = (trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
+_PROGRESS = (
+    update(trials)
+    .where(*_HELD)
+    .values(
+        step=bindparam("to_step"),
+        reported_at=bindparam("now", type_=UtcDateTime),
+        epoch=func.coalesce(bindparam("to_epoch", type_=Double), trials.c.epoch),
+        value=func.coalesce(bindparam("to_value", type_=Double), trials.c.value),
+    )
+)
+_others = trials.alias()
+_N_RUNNING = select(func.count()).where(_others.c.study_id == trials.c.study_id, _others.c.state == "running").scalar_subquery()
+_PARALLELISM = select(studies.c.parallelism).where(studies.c.id == trials.c.study_id).scalar_subquery()
+_START = (
+    update(trials)
+    .where(trials.c.id == bindparam("trial"), trials.c.state == "waiting", _N_RUNNING < _PARALLELISM)
+    .values(
+        state="running",
+        attempt=trials.c.attempt + 1,
+        lease_id=bindparam("lease"),
+        worker_id=bindparam("worker"),
+        started_at=func.coalesce(trials.c.started_at, bindparam("now", type_=UtcDateTime)),
+        attempt_at=bindparam("now", type_=UtcDateTime),
+        reported_at=bindparam("now", type_=UtcDateTime),
+        epoch=None,
+        step=None,
+    )
+    .returning(*trials.c)
+)
+_SET_ATTRS = update(trials).where(trials.c.id == bindparam("trial")).values(search_attrs=bindparam("attrs", type_=JSON))
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -57,24 +98,20 @@ def insert_trial(
     now: datetime,
 ) -> Trial:
     """A new trial, waiting for a worker."""
-    row = connection.execute(
-        insert(trials)
-        .values(
-            study_id=study_id,
-            number=number,
-            state="waiting",
-            origin=origin,
-            params=dict(params),
-            values={},
-            attempt=0,
-            retries=0,
-            search_attrs=storable(search_attrs),
-            details={},
-            created_at=now,
-        )
-        .returning(*trials.c)
-    )
-    return _trial(row.mappings().one())
+    values = {
+        "study_id": study_id,
+        "number": number,
+        "state": "waiting",
+        "origin": origin,
+        "params": dict(params),
+        "values": {},
+        "attempt": 0,
+        "retries": 0,
+        "search_attrs": storable(search_attrs),
+        "details": {},
+        "created_at": now,
+    }
+    return _trial(connection.execute(_INSERT, values).mappings().one())
 
 
 def get_trial(connection: Connection, study_id: str, number: int) -> Trial | None:
@@ -83,12 +120,11 @@ def get_trial(connection: Connection, study_id: str, number: int) -> Trial | Non
 
 def trial_of_lease(connection: Connection, lease_id: str) -> Trial | None:
     """The trial whose current (or, once finished, last) lease this is."""
-    return _one(connection, select(trials).where(trials.c.lease_id == lease_id))
+    return _one(connection, _OF_LEASE, {"lease": lease_id})
 
 
 def next_waiting(connection: Connection, study_id: str) -> Trial | None:
-    query = select(trials).where(trials.c.study_id == study_id, trials.c.state == "waiting")
-    return _one(connection, query.order_by(trials.c.number).limit(1))
+    return _one(connection, _NEXT_WAITING, {"study": study_id})
 
 
 def trials_of(connection: Connection, study_id: str) -> list[Trial]:
@@ -154,39 +190,15 @@ def completed_values(connection: Connection, study_ids: Sequence[str]) -> dict[s
 
 def start_trial(connection: Connection, trial_id: int, *, lease_id: str, worker_id: str, now: datetime) -> Trial | None:
     """Give a waiting trial to a worker, or None if it does not wait or its study has its full parallelism."""
-    from_study = trials.alias()
-    running = (
-        select(func.count()).where(from_study.c.study_id == trials.c.study_id, from_study.c.state == "running").scalar_subquery()
-    )
-    return _one(
-        connection,
-        update(trials)
-        .where(trials.c.id == trial_id, trials.c.state == "waiting", running < _parallelism())
-        .values(
-            state="running",
-            attempt=trials.c.attempt + 1,
-            lease_id=lease_id,
-            worker_id=worker_id,
-            started_at=func.coalesce(trials.c.started_at, now),
-            attempt_at=now,
-            reported_at=now,
-            epoch=None,
-            step=None,
-        )
-        .returning(*trials.c),
-    )
+    return _one(connection, _START, {"trial": trial_id, "lease": lease_id, "worker": worker_id, "now": now})
 
 
 def note_progress(
     connection: Connection, lease_id: str, *, step: int, epoch: float | None, value: float | None, now: datetime
 ) -> bool:
     """Keep the last report on the row while the lease is current; whether it was."""
-    changes: dict[str, Any] = {"step": step, "reported_at": now}
-    if epoch is not None:
-        changes["epoch"] = epoch
-    if value is not None:
-        changes["value"] = value
-    return connection.execute(_held_by(lease_id).values(**changes)).rowcount == 1
+    values = {"lease": lease_id, "to_step": step, "to_epoch": epoch, "to_value": value, "now": now}
+    return connection.execute(_PROGRESS, values).rowcount == 1
 
 
 def end_trial(
@@ -202,7 +214,7 @@ def end_trial(
     details: Mapping[str, Any] | None = None,
 ) -> Trial | None:
     """End a running trial under its current lease; None if that is not current. Without `value`, the last reported one stays."""
-    changes: dict[str, Any] = {"state": state, "finished_at": now, "reason": reason} | _end_of_attempt(connection, now)
+    changes: dict[str, Any] = {"state": state, "finished_at": now, "reason": reason}
     if value is not None:
         changes["value"] = value
     if values is not None:
@@ -211,7 +223,8 @@ def end_trial(
         changes["failure_kind"], changes["failure_message"] = failure
     if details is not None:
         changes["details"] = dict(details)
-    return _one(connection, _held_by(lease_id).values(**changes).returning(*trials.c))
+    statement = _ending(tuple(changes), connection.dialect.name)
+    return _one(connection, statement, {f"to_{name}": given for name, given in changes.items()} | {"lease": lease_id, "now": now})
 
 
 def put_back(connection: Connection, lease_id: str, *, lost: bool, now: datetime) -> Trial | None:
@@ -220,7 +233,7 @@ def put_back(connection: Connection, lease_id: str, *, lost: bool, now: datetime
         connection,
         _held_by(lease_id)
         .values(state="waiting", lease_id=None, worker_id=None, retries=trials.c.retries + (1 if lost else 0), value=None)
-        .values(_end_of_attempt(connection, now))
+        .values(_end_of_attempt(connection.dialect.name, literal(now, UtcDateTime)))
         .returning(*trials.c),
     )
 
@@ -232,7 +245,8 @@ def stop_trials(
     statement = update(trials).where(trials.c.study_id == study_id, trials.c.state.in_(states))
     if number is not None:
         statement = statement.where(trials.c.number == number)
-    changes = {"state": "stopped", "reason": reason, "finished_at": now} | _end_of_attempt(connection, now)
+    changes = {"state": "stopped", "reason": reason, "finished_at": now}
+    changes |= _end_of_attempt(connection.dialect.name, literal(now, UtcDateTime))
     return [_trial(row) for row in connection.execute(statement.values(changes).returning(*trials.c)).mappings()]
 
 
@@ -281,7 +295,7 @@ def add_details(connection: Connection, trial_id: int, details: Mapping[str, Any
 
 
 def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    connection.execute(update(trials).where(trials.c.id == trial_id).values(search_attrs=storable(attrs)))
+    connection.execute(_SET_ATTRS, {"trial": trial_id, "attrs": storable(attrs)})
 
 
 def mean_seconds(connection: Connection, study_id: str) -> float | None:
@@ -295,10 +309,6 @@ def mean_seconds(connection: Connection, study_id: str) -> float | None:
 def count_unfinished(connection: Connection, study_id: str) -> int:
     query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(("waiting", "running")))
     return connection.execute(query).scalar_one()
-
-
-def _parallelism() -> Any:
-    return select(studies.c.parallelism).where(studies.c.id == trials.c.study_id).scalar_subquery()
 
 
 def _held_by(lease_id: str) -> Any:
@@ -331,18 +341,26 @@ def _compared(condition: Condition) -> ColumnElement[bool]:
     return comparisons[condition.comparison]
 
 
-def _end_of_attempt(connection: Connection, now: datetime) -> dict[str, Any]:
-    """Of a trial that a worker held until now: the time counts as busy; time in which it waits does not."""
-    instant, began = literal(now, UtcDateTime), trials.c.attempt_at
-    if connection.dialect.name == "postgresql":
+@cache
+def _ending(names: tuple[str, ...], dialect: str) -> Any:
+    """The statement that ends a trial and sets the columns `names`, each to the value called `to_…`."""
+    changes = {name: bindparam(f"to_{name}", type_=trials.c[name].type) for name in names}
+    busy = _end_of_attempt(dialect, bindparam("now", type_=UtcDateTime))
+    return update(trials).where(*_HELD).values(changes | busy).returning(*trials.c)
+
+
+def _end_of_attempt(dialect: str, instant: Any) -> dict[str, Any]:
+    """Of a trial that a worker held until `instant`: the time counts as busy; time in which it waits does not."""
+    began = trials.c.attempt_at
+    if dialect == "postgresql":
         seconds: Any = extract("epoch", instant - began)
     else:
         seconds = func.round((func.julianday(instant) - func.julianday(began)) * 86_400, 3)
     return {"busy_seconds": trials.c.busy_seconds + func.coalesce(cast(seconds, Double), 0.0), "attempt_at": None}
 
 
-def _one(connection: Connection, statement: Select[Any] | Any) -> Trial | None:
-    row = connection.execute(statement).mappings().first()
+def _one(connection: Connection, statement: Select[Any] | Any, values: Mapping[str, Any] | None = None) -> Trial | None:
+    row = connection.execute(statement, values).mappings().first()
     return None if row is None else _trial(row)
 
 

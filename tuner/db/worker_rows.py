@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
 from tuner.db.tables import workers
 from tuner.records import Worker
+
+# Built once: building a statement costs several times what running it does.
+_SEE = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")).returning(*workers.c)
 
 
 def insert_worker(connection: Connection, worker: Worker) -> None:
@@ -28,8 +31,7 @@ def insert_worker(connection: Connection, worker: Worker) -> None:
 
 def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker | None:
     """Note that a worker is alive; None if it is not known."""
-    statement = update(workers).where(workers.c.id == worker_id).values(seen_at=now).returning(*workers.c)
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(_SEE, {"worker": worker_id, "now": now}).mappings().first()
     return None if row is None else _worker(row)
 
 

@@ -78,6 +78,12 @@ def test_a_mistake_in_a_statement_does_not_stop_the_writer(database: Database) -
     assert keys(database) == {"a"}
 
 
+def test_a_write_that_is_begun_holds_nobody_up_and_is_there_once_it_is_done(database: Database) -> None:
+    assert database.begin(put("a")).exception(10) is None
+    assert isinstance(database.begin(boom).exception(10), LookupError)
+    assert keys(database) == {"a"}
+
+
 def test_writes_of_many_threads_are_there_for_all_once_they_return(database: Database, database_url: str) -> None:
     other = make_engine(database_url)
 
