@@ -161,6 +161,15 @@ def test_the_best_finished_trials_keep_their_checkpoints_until_the_study_is_dele
     assert len(store.paths_of(bench.study())) == CHECKPOINTS_KEPT
 
 
+def test_a_checkpoint_that_comes_late_does_not_take_the_place_of_a_newer_one(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    for epoch in (1, 2, 1, 2):
+        upload = store.receive([b"epoch %d" % epoch])
+        store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=epoch, step=10 * epoch, now=bench.clock())
+    kept, file = store.checkpoint(bench.trial(0))
+    assert (kept.step, file.read_bytes(), len(files(store))) == (20, b"epoch 2", 1)
+
+
 def test_a_checkpoint_under_a_stale_lease_changes_nothing(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     upload = store.receive([b"good"])

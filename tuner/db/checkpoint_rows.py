@@ -16,7 +16,13 @@ _OF_TRIAL = select(checkpoints).where(checkpoints.c.trial_id == bindparam("trial
 
 
 def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str | None:
-    """Store in place of the one before; returns the path of the file that was replaced."""
+    """Store in place of the one before; returns the path of the file that is no longer needed.
+
+    That is the new one where a later point is stored already: then this one was held up on its way, or came twice.
+    """
+    newest = checkpoint_of(connection, checkpoint.trial_id)
+    if newest is not None and newest.step > checkpoint.step:
+        return checkpoint.path
     replaced = delete(checkpoints).where(checkpoints.c.trial_id == checkpoint.trial_id).returning(checkpoints.c.path)
     path = connection.execute(replaced).scalar_one_or_none()
     connection.execute(insert(checkpoints).values(asdict(checkpoint)))
