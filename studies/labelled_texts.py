@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from studies.definition import DataFacts, DataSpec
 from studies.dividing import check_shares, divide, limited, refuse, texts
 from studies.errors import InvalidInput
-from studies.sources import read_rows
+from studies.sources import Row, read_rows
 from studies.splits import Splits
 
 COLUMNS: Mapping[str, str] = {"text": "text", "label": "label"}
@@ -19,21 +19,29 @@ _MISSING = ("", "nan", "null")
 
 
 class Example(NamedTuple):
-    """One labelled text."""
+    """One labelled text, or something else written as one."""
 
     text: str
     label: str
 
 
-def read(data: DataSpec, seed: int) -> tuple[Splits[Example], tuple[str, ...]]:
+def texts_of(rows: Sequence[Row]) -> list[str]:
+    return texts(rows, "text")
+
+
+def read(
+    data: DataSpec, seed: int, columns: Mapping[str, str] = COLUMNS, contents: Callable[[Sequence[Row]], list[str]] = texts_of
+) -> tuple[Splits[Example], tuple[str, ...]]:
     """The splits, and the classes (sorted) of the whole training source.
+
+    `columns` are the default ones, `contents` tells what of each row is labelled.
 
     `data.limit` keeps the first rows of each source after a shuffle by `seed`; shares of `data.train` are then held back
     for test and validation. Raises InvalidInput naming the field of the study that is wrong.
     """
-    columns = dict(COLUMNS) | dict(data.columns)
+    columns = dict(columns) | dict(data.columns)
     check_shares(data)
-    source = _examples(data.train, columns, "data.train")
+    source = _examples(data.train, columns, contents, "data.train")
     classes = tuple(sorted({example.label for example in source}))
     if len(classes) < 2:
         raise InvalidInput.at(
@@ -43,14 +51,18 @@ def read(data: DataSpec, seed: int) -> tuple[Splits[Example], tuple[str, ...]]:
         raise InvalidInput.at("data.limit", f"{data.limit} leaves rows of one class only; allow more rows")
 
     def rows(name: str, where: str) -> Sequence[Example]:
-        return source if where == "data.train" else _other_source(name, columns, classes, where)
+        return source if where == "data.train" else _unseen_refused(_examples(name, columns, contents, where), classes, where)
 
     return divide(data, seed, rows, stratum=lambda example: example.label), classes
 
 
 def inspect(data: DataSpec, seed: int) -> DataFacts:
     """What the data holds. The baseline is what the best answer that ignores the text would score in validation."""
-    splits, classes = read(data, seed)
+    return facts(*read(data, seed))
+
+
+def facts(splits: Splits[Example], classes: tuple[str, ...]) -> DataFacts:
+    """What `read` showed, with the scores of the best answer that ignores what is labelled."""
     shares = [count / len(splits.validation) for count in Counter(row.label for row in splits.validation).values()]
     majority = max(shares)
     return DataFacts(
@@ -68,11 +80,13 @@ def inspect(data: DataSpec, seed: int) -> DataFacts:
     )
 
 
-def _examples(source: str, columns: Mapping[str, str], where: str) -> list[Example]:
+def _examples(
+    source: str, columns: Mapping[str, str], contents: Callable[[Sequence[Row]], list[str]], where: str
+) -> list[Example]:
     rows = read_rows(source, columns, where=where)
     labels = [_label(row.values["label"]) for row in rows]
     refuse("data.columns.label", "no label", [row for row, label in zip(rows, labels, strict=True) if label is None])
-    return [Example(text, label) for text, label in zip(texts(rows, "text"), labels, strict=True) if label is not None]
+    return [Example(text, label) for text, label in zip(contents(rows), labels, strict=True) if label is not None]
 
 
 def _label(raw: object) -> str | None:
@@ -85,8 +99,7 @@ def _label(raw: object) -> str | None:
     return None if text.casefold() in _MISSING else text
 
 
-def _other_source(source: str, columns: Mapping[str, str], classes: Sequence[str], where: str) -> list[Example]:
-    examples = _examples(source, columns, where)
+def _unseen_refused(examples: list[Example], classes: Sequence[str], where: str) -> list[Example]:
     unseen = sorted({example.label for example in examples} - set(classes))
     if unseen:
         named = ", ".join(map(repr, unseen[:5])) + (", …" if len(unseen) > 5 else "")

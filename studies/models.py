@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.builtin import PREFIX, model_folder
+from studies.builtin import PREFIX, model_config, model_folder
 from studies.errors import InvalidInput
 from studies.sources import local_path
 
@@ -59,15 +59,22 @@ def model_facts(reference: str) -> ModelFacts:
     Of a hub model they are read from the local cache; where it is not there, all of them are None.
     """
     location = resolve(reference)
+    known = model_config(reference.removeprefix(PREFIX)) if reference.startswith(PREFIX) else {}
+    if known:
+        return _facts(known, Path(location) / "tokenizer_config.json")
     config_file = Path(location) / "config.json" if Path(location).is_dir() else _cached_config(location)
     if config_file is None:
         return ModelFacts()
-    config = _read_json(config_file)
+    return _facts(_read_json(config_file), config_file.with_name("tokenizer_config.json"))
+
+
+def _facts(config: Mapping[str, Any], tokenizer_config: Path) -> ModelFacts:
+    stages = config.get("depths")  # what convolutional networks have for blocks
     return ModelFacts(
-        blocks=_first(config, _BLOCKS),
+        blocks=_first(config, _BLOCKS) or (len(stages) if isinstance(stages, list) else None),
         model_type=str(config["model_type"]) if "model_type" in config else None,
         hidden_size=_first(config, _HIDDEN),
-        max_positions=_max_positions(config, config_file.with_name("tokenizer_config.json")),
+        max_positions=_max_positions(config, tokenizer_config),
     )
 
 

@@ -24,6 +24,7 @@ class Row(NamedTuple):
 
     place: str
     values: Mapping[str, Any]
+    folder: Path | None = None  # of the file that holds it
 
 
 def read_rows(source: str, columns: Mapping[str, str], *, where: str) -> list[Row]:
@@ -35,8 +36,9 @@ def read_rows(source: str, columns: Mapping[str, str], *, where: str) -> list[Ro
     rows: list[Row] = []
     for name, records in _tables(source, where):
         _check_columns(name, records, columns)
+        folder = None if source.startswith((PREFIX, HUB_PREFIX)) else Path(name).parent
         rows.extend(
-            Row(f"{name} row {number}", {role: record.get(column) for role, column in columns.items()})
+            Row(f"{name} row {number}", {role: record.get(column) for role, column in columns.items()}, folder)
             for number, record in enumerate(records, start=1)
         )
     return rows

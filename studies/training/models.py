@@ -17,11 +17,11 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    logging,
 )
 
 from studies.errors import InvalidInput, TrialFailure
 from studies.models import resolve
+from studies.training.predict import quietly
 
 RECORD = "tuner.json"
 
@@ -40,9 +40,7 @@ def load_classifier(
     drawn from torch's random state: seed it before. `dropout` replaces every dropout rate of the model.
     Raises TrialFailure("data") where the model can't be had.
     """
-    # A trial's output is its metrics: transformers' progress bars and the (expected) report of a new head are noise.
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quietly()
     try:
         location = resolve(reference)
         _check_here(location)
@@ -52,10 +50,18 @@ def load_classifier(
         if classes:
             config.id2label = dict(enumerate(classes))
             config.label2id = {name: index for index, name in enumerate(classes)}
-        if dropout is not None:
-            _set_dropout(config, dropout)
+    except (InvalidInput, OSError, ValueError) as error:
+        raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
+    return load_body(reference, config, head, dropout), tokenizer
+
+
+def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: float | None) -> PreTrainedModel:
+    """The weights of a model, in fp32, under a head of the Auto class `head`. Raises TrialFailure("data")."""
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    try:
         model: PreTrainedModel = head.from_pretrained(
-            location,
+            resolve(reference),
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
@@ -64,7 +70,7 @@ def load_classifier(
         )
     except (InvalidInput, OSError, ValueError) as error:
         raise TrialFailure("data", f"model {reference!r} can't be loaded: {_reason(error, head)}") from error
-    return model, tokenizer
+    return model
 
 
 def _reason(error: Exception, head: Any) -> str:

@@ -15,7 +15,8 @@ BATCH_SIZE = 32
 
 
 def quietly() -> None:
-    """Loading takes less time than reading about it."""
+    """A trial's output is its metrics: transformers' progress bars and the (expected) report of a new head are noise."""
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 

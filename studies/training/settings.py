@@ -27,7 +27,7 @@ class Settings:
     label_smoothing: float
     max_grad_norm: float
     max_length: int = 0  # tokens; 0: the task reads no text
-    own: Mapping[str, ParamValue] = field(default_factory=dict)  # what only one task understands
+    own: Mapping[str, Any] = field(default_factory=dict)  # what only one task understands
 
 
 def settings_of(params: Mapping[str, ParamValue]) -> Settings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +14,67 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from studies.definition import Job
 from studies.labelled_texts import Example, read
+from studies.splits import Splits
 from studies.training.data import Encoded, encode
 from studies.training.metrics import class_scores, classification_scores
 from studies.training.models import load_classifier
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
-from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Task
+from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Processor, Task, unchanged
 
 
 def prepare(job: Job, settings: Settings) -> Task:
     """The data, the model with a new head, and both splits as tokens. Raises InvalidInput and TrialFailure."""
     splits, classes = read(job.data, job.data_seed)
     model, tokenizer = load_classifier(job.model, classes, max_length=settings.max_length, dropout=settings.dropout)
+    return classifier_task(model, tokenizer, splits, classes, settings, partial(encode, tokenizer))
+
+
+def classifier_task(
+    model: PreTrainedModel,
+    processor: Processor,
+    splits: Splits[Example],
+    classes: Sequence[str],
+    settings: Settings,
+    encode_all: Callable[[list[str], dict[str, list[Tensor]]], Encoded],
+    *,
+    augment: Callable[[Batch], Batch] = unchanged,
+    readable: bool = True,
+) -> Task:
+    """What the loop is given for any model that puts out logits [rows, classes].
+
+    `encode_all` takes what is labelled and the targets; `readable`: what is labelled is worth keeping beside its prediction.
+    """
 
     def encoded(rows: Sequence[Example]) -> Encoded:
-        labels = [torch.tensor(classes.index(row.label)) for row in rows]
-        return encode(tokenizer, [row.text for row in rows], targets={"labels": labels})
+        return encode_all([row.text for row in rows], {"labels": [torch.tensor(classes.index(row.label)) for row in rows]})
 
     def loss(outputs: Any, targets: Batch) -> Tensor:
         return functional.cross_entropy(outputs.logits, targets["labels"], label_smoothing=settings.label_smoothing)
 
     def evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:
         logits = compute_logits(model, examples, EVALUATION_BATCH_SIZE, device)
-        return evaluation_of(logits, torch.stack(list(examples.targets["labels"])), classes, splits.validation)
+        labels = torch.stack(list(examples.targets["labels"]))
+        shares, answers = logits.softmax(dim=-1).max(dim=-1)
+        return Evaluation(
+            scores=classification_scores(logits, labels),
+            classes=class_scores(answers, labels, classes),
+            predictions=[
+                ({"text": row.text} if readable else {})
+                | {"expected": row.label, "predicted": classes[int(answer)], "probability": round(float(share), 6)}
+                for row, answer, share in zip(splits.validation, answers, shares, strict=True)
+            ],
+        )
 
     return Task(
         splits=splits,
         model=model,
-        processor=tokenizer,
+        processor=processor,
         training=encoded(splits.train),
         validation=encoded(splits.validation),
         loss=loss,
         evaluate=evaluate,
-    )
-
-
-def evaluation_of(logits: Tensor, labels: Tensor, classes: Sequence[str], rows: Sequence[Example]) -> Evaluation:
-    """Scores and answers of `logits` [rows, classes] against `labels` [rows]."""
-    shares, answers = logits.softmax(dim=-1).max(dim=-1)
-    return Evaluation(
-        scores=classification_scores(logits, labels),
-        classes=class_scores(answers, labels, classes),
-        predictions=[
-            {"text": row.text, "expected": row.label, "predicted": classes[int(answer)], "probability": round(float(share), 6)}
-            for row, answer, share in zip(rows, answers, shares, strict=True)
-        ],
+        augment=augment,
     )
 
 

@@ -5,7 +5,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy
+import pyarrow
 import pytest
+from pyarrow import parquet
+
+from studies.builtin import MODELS
 
 Write = Callable[[str, Sequence[tuple[str, str]]], str]
 
@@ -39,3 +44,19 @@ def examples() -> list[tuple[str, str]]:
         filler = " ".join(FILLERS[: index % 8])
         rows.append((f"{filler} {WORDS[label][index // 3 % 3]} {FILLERS[index % 5]}".strip(), label))
     return rows
+
+
+@pytest.fixture
+def fake_glove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`builtin:glove` as a table of our few words, each group of them in a direction of its own."""
+    folder = tmp_path / "glove" / "data"
+    folder.mkdir(parents=True)
+    words = [*FILLERS, *(word for group in WORDS.values() for word in group)]
+    table = numpy.random.default_rng(0).normal(0, 0.1, (len(words), 50)).astype(numpy.float32)
+    for place, group in enumerate(WORDS.values()):
+        for word in group:
+            table[words.index(word), place] += 1
+    numpy.save(folder / "vectors.npy", table)
+    parquet.write_table(pyarrow.table({"index": words}), folder / "words.parquet")
+    monkeypatch.setattr(type(MODELS["glove"].package), "folder", lambda self: folder.parent)
+    return "builtin:glove"
