@@ -104,6 +104,7 @@ class StudyAnswer(StudySpec):
     best: BestAnswer | None
     baseline: BaselineAnswer
     facts: FactsAnswer
+    space_version: int
     trend: list[Number]
 
     @classmethod
@@ -123,18 +124,28 @@ class StudyAnswer(StudySpec):
             best=None if best is None else BestAnswer(number=best.number, value=best.value or 0.0, params=dict(best.params)),
             baseline=BaselineAnswer(majority=view.majority, default=view.default.value if view.default else None),
             facts=FactsAnswer.model_validate(study.facts),
+            space_version=study.space_version,
             trend=list(view.trend),
         )
 
 
+class FirstTrialAnswer(Answer):
+    """A trial that is not drawn by the sampler; parameters left out are."""
+
+    origin: Origin
+    params: dict[str, ParamValue]
+
+
 class DryRunAnswer(Answer):
-    """What a study would start with; nothing was stored."""
+    """What a study would start with; nothing was stored. `size`: configurations of its space, null for no end of them."""
 
     valid: Literal[True]
     spec: StudySpec
     parameters: dict[str, dict[str, Any]]
     facts: FactsAnswer
+    size: int | None
     first_trial: dict[str, ParamValue]
+    first_trials: list[FirstTrialAnswer]
 
 
 class FailureAnswer(Answer):
@@ -185,6 +196,7 @@ class TrialAnswer(Answer):
     step: int | None
     attempt: int
     retries: int
+    space_version: int
     worker_id: str | None
     reason: str | None
     failure: FailureAnswer | None

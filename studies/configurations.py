@@ -106,6 +106,14 @@ def all_of(space: Space, constraints: Sequence[Constraint] = ()) -> list[Configu
     return list(enumerate_all(space, constraints))
 
 
+def allowed_count(space: Space, constraints: Sequence[Constraint]) -> int | None:
+    """How many configurations the constraints allow; None if they cannot be counted, or are too many to try each."""
+    if not constraints:
+        return count(space)
+    everything = all_of(space, constraints)
+    return None if everything is None else len(everything)
+
+
 def from_unit(parameter: FloatRange | IntRange | Choice, share: float) -> ParamValue:
     """The value so far (0 … 1) along the parameter, on its own scale; whole numbers and values have equal parts."""
     values = None if isinstance(parameter, FloatRange) and parameter.step is None else values_of(parameter)

@@ -125,6 +125,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Hyperparameters that a publication recommends; values outside a study's space are moved into it."""
+
+    source: str  # authors, year, where in the text
+    params: Mapping[str, ParamValue]
+
+
+def no_recipes(_: ModelFacts) -> tuple[Recipe, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Definition:
     """One entry of the catalog: a task and everything the service must know of it."""
 
@@ -133,13 +145,22 @@ class Definition:
     metrics: Mapping[str, Direction]  # what can be an objective
     columns: Mapping[str, str]  # role → default column name
     hyperparameters: tuple[Hyperparameter, ...]
-    default_space: Mapping[str, Mapping[str, Any]]  # what `parameters: auto` stands for
+    default_space: Mapping[str, Mapping[str, Any]]  # what `parameters: auto` stands for, where the model says nothing else
     inspect: Callable[[DataSpec, int], DataFacts]  # (data, seed) → facts, or InvalidInput; reads every row, no torch
     train: Callable[[Job, Report, Keep], Outcome]  # raises TrialFailure; imports torch only when called
     # (folder of a model that a trial left, inputs) → one answer an input, in their order; imports torch only when called
     predict: Callable[[Path, Sequence[str]], Sequence[Mapping[str, Any]]]
     # A study's `model` → its facts, or InvalidInput; other than `model_facts` where blocks are counted in another way.
     model_facts: Callable[[str], ModelFacts] = model_facts
+    # What the literature recommends for such a model: the first trials of `parameters: auto`, beside the untuned default.
+    recipes: Callable[[ModelFacts], tuple[Recipe, ...]] = no_recipes
+
+    def auto_space(self, model: ModelFacts) -> Mapping[str, Mapping[str, Any]]:
+        """What `parameters: auto` stands for: large models bear no learning rate above 3e-4 when all of them is trained."""
+        rate = self.default_space.get("learning_rate")
+        if rate is None or model.hidden_size is None or model.hidden_size <= 512:
+            return self.default_space
+        return {**self.default_space, "learning_rate": {**rate, "max": min(rate["max"], 3e-4)}}
 
     def hyperparameter(self, name: str) -> Hyperparameter | None:
         return next((known for known in self.hyperparameters if known.name == name), None)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from studies.definition import Hyperparameter, ParamValue
+from studies.definition import Hyperparameter, ParamValue, Recipe
+from studies.models import ModelFacts
 
 # What the training loop itself does: every task has these.
 SHARED: tuple[Hyperparameter, ...] = (
@@ -97,6 +98,29 @@ ENCODER_SPACE: Mapping[str, Mapping[str, Any]] = {
     "epochs": {"min": 1, "max": 5},
     "frozen_layers": {"min": 0, "max": "all"},
 }
+
+
+def encoder_recipes(model: ModelFacts) -> tuple[Recipe, ...]:
+    """What two papers fine-tune encoders with: BERT's middle values, and ELECTRA's, whose rates rise as models get smaller."""
+    small = model.hidden_size is not None and model.hidden_size <= 384
+    return (
+        Recipe(
+            source="BERT (Devlin et al. 2019, appendix A.3)",
+            params={"learning_rate": 3e-5, "batch_size": 32, "epochs": 3, "frozen_layers": 0, "optimizer": "adamw"},
+        ),
+        Recipe(
+            source="ELECTRA (Clark et al. 2020, appendix B: small 3e-4, base 1e-4)",
+            params={
+                "learning_rate": 3e-4 if small else 1e-4,
+                "batch_size": 32,
+                "epochs": 3,
+                "frozen_layers": 0,
+                "warmup_ratio": 0.1,
+                "weight_decay": 0.0,
+                "optimizer": "adamw",
+            },
+        ),
+    )
 
 
 def with_defaults(hyperparameters: tuple[Hyperparameter, ...], **defaults: ParamValue) -> tuple[Hyperparameter, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from studies.definition import Hyperparameter, ParamValue
@@ -112,6 +113,28 @@ def nearest(parameter: Parameter, value: ParamValue) -> ParamValue:
     if isinstance(parameter, IntRange):
         return parameter.min + round((clipped - parameter.min) / parameter.step) * parameter.step
     return float(clipped)
+
+
+def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
+    """`value`, which lies in the parameter's range, moved to the closest of its steps."""
+    if isinstance(value, str) or value is None or not isinstance(parameter, FloatRange | IntRange):
+        return value
+    if parameter.step is None:
+        return float(value)
+    return after_steps(parameter, round((value - parameter.min) / parameter.step))
+
+
+def on_grid(parameter: Parameter, value: ParamValue) -> bool:
+    """Whether `value` is one of the parameter's steps, but for rounding."""
+    nearest = nearest_on_grid(parameter, value)
+    return nearest == value or (isinstance(nearest, float) and isinstance(value, float) and math.isclose(nearest, value))
+
+
+def after_steps(parameter: FloatRange | IntRange, steps: float) -> int | float:
+    """The value so many steps above the smallest one, or the highest there is. In decimals, as Optuna counts: 3 × 0.1 is 0.3."""
+    low, high, step = (Decimal(str(part)) for part in (parameter.min, parameter.max, parameter.step))
+    reached = low + min(Decimal(steps), (high - low) // step) * step
+    return int(reached) if isinstance(parameter, IntRange) else float(reached)
 
 
 def parse_space(

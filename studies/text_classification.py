@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.definition import Definition, Job, Keep, Outcome, Report
-from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED
+from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED, encoder_recipes
 from studies.labelled_texts import COLUMNS, inspect
 
 
@@ -34,6 +34,7 @@ DEFINITION = Definition(
     columns=COLUMNS,
     hyperparameters=(*SHARED, MAX_LENGTH),
     default_space=ENCODER_SPACE,
+    recipes=encoder_recipes,
     inspect=inspect,
     train=train,
     predict=predict,

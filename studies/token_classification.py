@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from studies.definition import DataFacts, DataSpec, Definition, Job, Keep, Outcome, Report
 from studies.dividing import divide, refuse
 from studies.errors import InvalidInput
-from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED
+from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED, encoder_recipes
 from studies.sources import Row, read_rows
 from studies.splits import Splits
 
@@ -100,6 +100,7 @@ DEFINITION = Definition(
     columns=COLUMNS,
     hyperparameters=(*SHARED, MAX_LENGTH),
     default_space=ENCODER_SPACE,
+    recipes=encoder_recipes,
     inspect=inspect,
     train=train,
     predict=predict,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from studies.definition import ParamValue
 from tuner.db.engine import Connection, Database
 from tuner.db.metric_rows import metrics_of_study
+from tuner.db.space_rows import priors_of
 from tuner.db.study_rows import set_search_attrs
 from tuner.db.trial_rows import trials_of
 from tuner.events import EventLog, Kind
@@ -34,7 +35,8 @@ class Change:
         self._touched.add(study.id)
         if study.id not in self._searches:
             reports = metrics_of_study(self.connection, study.id, name=pruning_metric(study.spec))
-            self._searches[study.id] = Search(study, trials_of(self.connection, study.id), reports)
+            trials, priors = trials_of(self.connection, study.id), priors_of(self.connection, study.id)
+            self._searches[study.id] = Search(study, trials, reports, priors)
         return self._searches[study.id]
 
     def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from studies.configurations import nearest_allowed
-from studies.constraints import Constraint
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
-from studies.space import Fixed, Space, active, contains, nearest
+from studies.space import Fixed
 from tuner.budget import exhausted
 from tuner.db import access_rows, study_rows, trial_rows
+from tuner.db.space_rows import insert_priors, insert_space
 from tuner.errors import Conflict, NotFound, StaleVersion
 from tuner.extensions import EXTENDABLE, extension_of
 from tuner.ledger import Change, Ledger
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
-from tuner.search import on_grid
 from tuner.settling import close_again, settle, stop_trials
-from tuner.spec import CheckedStudy, StudySpec, constraints_of, facts_of, parse, space_of
+from tuner.spec import CheckedStudy, StudySpec, check_search, constraints_of, facts_of, given_errors, parse, space_of
+from tuner.starts import first_trials, learn
 
 _MOST_DETAIL = 2000  # characters of a line of the audit log
-CHANGEABLE = ("budget", "parallelism", "pruner", "notes", "tags")
+CHANGEABLE = ("budget", "parallelism", "parameters", "constraints", "pruner", "notes", "tags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class Lifecycle:
             if study_rows.live_study_named(change.connection, study.name) is not None:
                 raise Conflict(f"a study named {study.name!r} is running or paused; choose another name, or stop that one first")
             study_rows.insert_study(change.connection, study)
-            _enqueue(change, study, default_params(checked), origin="default", now=now)
+            _start(change, study, checked, now)
             note(change, actor, "study.create", study.id, now, study.name)
             return _get(change, study.id)
 
@@ -128,6 +127,10 @@ class Lifecycle:
                 raise StaleVersion()
             _check_changeable(study, changes)
             spec = _changed_spec(study, changes)
+            if {"parameters", "constraints"} & changes.keys():
+                _new_space(change, study.id, study.space_version + 1, spec, now)
+                # Parents of a genetic algorithm may lie outside now: they are selected again, among those that do not.
+                study_rows.set_search_attrs(change.connection, study.id, {})
             if not study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now):
                 raise StaleVersion()
             change.forget_search(study.id)
@@ -149,7 +152,8 @@ class Lifecycle:
         def work(change: Change) -> Trial:
             study = _get(change, study_id)
             space = space_of(study.spec, study.facts.blocks)
-            errors = given_errors(space, params) or broken(constraints_of(study.spec, space, study.facts.blocks), params)
+            found = given_errors(space, constraints_of(study.spec, space, study.facts.blocks), params)
+            errors = [FieldError(f"params.{error.field}", error.message) for error in found]
             if errors:
                 raise InvalidInput(errors)
             trial = _enqueue(change, study, params, origin="enqueued", now=now)
@@ -220,31 +224,6 @@ class Lifecycle:
         return self.ledger.change(work)
 
 
-def default_params(checked: CheckedStudy) -> dict[str, ParamValue]:
-    """The untuned default: what the task's common trainer would use, moved into the space where it lies outside."""
-    given: dict[str, ParamValue] = {}
-    for name, parameter in checked.space.items():
-        rule = checked.definition.hyperparameter(name)
-        if rule is not None and active(parameter, given):
-            given[name] = nearest(parameter, rule.default)
-    return nearest_allowed(checked.space, constraints_of(checked.spec, checked.space, checked.model.blocks), given)
-
-
-def given_errors(space: Space, params: Mapping[str, ParamValue]) -> list[FieldError]:
-    errors = []
-    for name, value in params.items():
-        if name not in space:
-            errors.append(FieldError(f"params.{name}", f"unknown parameter; {known(list(space))}"))
-        elif not contains(space[name], value) or not on_grid(space[name], value):
-            errors.append(FieldError(f"params.{name}", f"{value!r} is not in the study's space: {space[name]}"))
-    return errors
-
-
-def broken(constraints: Sequence[Constraint], params: Mapping[str, ParamValue]) -> list[FieldError]:
-    """The constraints that given parameters break, as far as they are given."""
-    return [FieldError("params", f"break the constraint {c.text!r}") for c in constraints if not c.holds(params)]
-
-
 def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, origin: Origin, now: datetime) -> Trial:
     number = study_rows.claim_enqueued_number(change.connection, study.id)
     if number is None:
@@ -262,10 +241,25 @@ def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, 
         origin=origin,
         params=suggestion.params,
         search_attrs=suggestion.search_attrs,
+        space_version=study.space_version,
         now=now,
     )
     change.tell_trial(trial)
     return trial
+
+
+def _start(change: Change, study: Study, checked: CheckedStudy, now: datetime) -> None:
+    """The first version of the space, what earlier studies tell, and the first trials."""
+    _new_space(change, study.id, 1, study.spec, now)
+    lessons = learn(change.connection, checked)
+    insert_priors(change.connection, study.id, lessons.priors)
+    for first in first_trials(checked, lessons):
+        _enqueue(change, study, first.params, origin=first.origin, now=now)
+
+
+def _new_space(change: Change, study_id: str, version: int, spec: StudySpec, now: datetime) -> None:
+    parameters = spec.model_dump(mode="json")["parameters"]
+    insert_space(change.connection, study_id, version, parameters=parameters, constraints=spec.constraints, now=now)
 
 
 def _new_study(checked: CheckedStudy, now: datetime) -> Study:
@@ -297,7 +291,14 @@ def _changed_spec(study: Study, changes: Mapping[str, Any]) -> StudySpec:
     before = study.spec.model_dump(mode="json")
     budget = changes.get("budget")
     merged = dict(changes) | ({"budget": before["budget"] | budget} if isinstance(budget, Mapping) else {})
+    parameters = changes.get("parameters")
+    if isinstance(parameters, Mapping):
+        # As JSON merge patch has it: what is not named stays, null takes away.
+        changed = before["parameters"] | parameters
+        merged["parameters"] = {name: body for name, body in changed.items() if body is not None}
     spec = parse(before | merged)
+    if {"parameters", "constraints", "pruner"} & changes.keys():
+        spec = check_search(spec, study.facts.blocks)
     if spec.budget.trials is not None and spec.budget.trials < study.n_created:
         raise InvalidInput.at("budget.trials", f"{study.n_created} trials were started already; give at least that many")
     return spec

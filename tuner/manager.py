@@ -205,6 +205,7 @@ class Manager:
                 origin="sampled",
                 params=suggestion.params,
                 search_attrs=suggestion.search_attrs,
+                space_version=study.space_version,
                 now=now,
             )
         started = trial and trial_rows.start_trial(change.connection, trial.id, lease_id=lease_id, worker_id=worker_id, now=now)

@@ -12,7 +12,7 @@ from tuner.spec import StudySpec
 
 StudyState = Literal["running", "paused", "completed", "stopped", "failed"]
 TrialState = Literal["waiting", "running", "completed", "pruned", "stopped", "failed"]
-Origin = Literal["sampled", "default", "enqueued"]
+Origin = Literal["sampled", "default", "literature", "enqueued"]
 Role = Literal["viewer", "editor", "worker", "admin"]
 
 LIVE_STUDY_STATES: tuple[StudyState, ...] = ("running", "paused")
@@ -50,8 +50,28 @@ class Study:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    space_version: int = 1  # of its parameters; trials keep the one that they were drawn under
     reopened_from: StudyState | None = None  # it was over and runs for an extended trial only: no new trial is drawn
     reopened_reason: str | None = None  # the reason it had been over for
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceVersion:
+    """What a study searched from some time on."""
+
+    version: int  # 1, 2, …
+    parameters: Mapping[str, Any]  # as in a study file
+    constraints: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """A trial of an earlier study that the sampler knows of."""
+
+    params: Mapping[str, ParamValue]
+    value: float  # of this study's objective
+    source: str  # the study's name and the trial's number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +124,7 @@ class Trial:
     created_at: datetime
     started_at: datetime | None  # of the first attempt
     finished_at: datetime | None
+    space_version: int = 1  # of the study's parameters, when it was drawn
     busy_seconds: float = 0.0  # under leases that have ended
     attempt_at: datetime | None = None  # when the current lease began
     reported_at: datetime | None = None  # when the current attempt last got on; its start before the first report

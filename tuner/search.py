@@ -13,22 +13,24 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from studies.configurations import Configuration, all_of, allowed_example, count, fits
+from studies.catalog import definition as catalog_definition
+from studies.configurations import Configuration, all_of, allowed_count, allowed_example, fits
 from studies.configurations import draw as draw_at_random
 from studies.constraints import all_hold
 from studies.definition import ParamValue
 from studies.errors import InvalidInput
-from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter
+from studies.space import Choice, Fixed, FloatRange, IntRange, active, after_steps, contains, nearest_on_grid, on_grid
 from tuner.pruning import Race
-from tuner.records import MetricPoint, Study, Trial
+from tuner.records import MetricPoint, Prior, Study, Trial
 from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
 from tuner.spec import constraints_of, direction_of, pruning_direction, space_of
 
@@ -49,8 +51,17 @@ class Suggestion:
 class Search:
     """One study in Optuna's memory. Not thread-safe: used on the database's writer thread only."""
 
-    def __init__(self, study: Study, trials: Sequence[Trial], reports: Mapping[int, Sequence[MetricPoint]]) -> None:
-        """`trials` are all of the study by number, `reports` their validation scores of the pruner's metric by step."""
+    def __init__(
+        self,
+        study: Study,
+        trials: Sequence[Trial],
+        reports: Mapping[int, Sequence[MetricPoint]],
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        """`trials` are all of the study by number, `reports` their validation scores of the pruner's metric by step.
+
+        `priors` are trials of earlier studies, known to the sampler only.
+        """
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
         self.constraints = constraints_of(study.spec, self.space, study.facts.blocks)
@@ -60,16 +71,24 @@ class Search:
         self._propose = make_proposer(study.spec.sampler)
         self._tried: Counter[Key] = Counter()
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of each parameter drawn by itself
-        # The storage is ours, so that trials can be reported to and judged by number without a live Trial object:
-        # in a storage of one study, Optuna's trial id is the trial's number.
+        # The storage is ours, so that trials can be reported to by number without a live Trial object: in a storage of one
+        # study, Optuna's trial id is the trial's number after those of earlier studies.
+        self._offset = len(priors)
         self._storage = _Memory()
         self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
         for name, value in study.search_attrs.items():
             self._storage.set_study_system_attr(_STUDY, name, value)
+        self._defaults = catalog_definition(study.spec.task).completed({})
+        for prior in priors:
+            self._optuna.add_trial(self._frozen(prior.params, OptunaState.COMPLETE, prior.value))
+        self._outside: set[int] = set()  # trials that the present space does not contain
         for trial in trials:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
-            self._optuna.add_trial(self._frozen(known, points))
+            frozen = self._frozen(known.params, *ending_of(known), points, known.search_attrs)
+            self._optuna.add_trial(frozen)
+            if frozen.state is OptunaState.FAIL:
+                self._outside.add(trial.number)
             self.race.enter(
                 trial.number, [(resource(point), point.value) for point in points], trial.search_attrs, ended=known.finished
             )
@@ -83,8 +102,8 @@ class Search:
         if what is given leaves no configuration that fulfils the constraints.
         """
         trial = self._storage.create_new_trial(_STUDY)
-        if trial != number:
-            raise RuntimeError(f"trial {number} was asked for, but the next one is {trial}")
+        if trial != number + self._offset:
+            raise RuntimeError(f"trial {number} was asked for, but the next one is {trial - self._offset}")
         params = self._draw(trial, {name: nearest_on_grid(self.space[name], value) for name, value in (given or {}).items()})
         for name, value in params.items():
             if name in self._distributions:
@@ -111,9 +130,7 @@ class Search:
 
     @cached_property
     def _size(self) -> int | None:
-        if not self.constraints:
-            return count(self.space)
-        return None if self._everything is None else len(self._everything)
+        return allowed_count(self.space, self.constraints)
 
     @cached_property
     def _everything(self) -> list[Configuration] | None:
@@ -169,29 +186,51 @@ class Search:
 
     def report(self, number: int, resource: float, value: float) -> None:
         """Note a running trial's score after `resource` epochs."""
-        self._storage.set_trial_intermediate_value(number, _as_step(resource), value)
+        if number not in self._outside:
+            self._storage.set_trial_intermediate_value(number + self._offset, _as_step(resource), value)
         self.race.report(number, resource, value)
 
     def tell(self, trial: Trial) -> None:
         """Note how a trial ended, once."""
+        if trial.number in self._outside:
+            return
         state, value = ending_of(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
-        self._storage.set_trial_state_values(trial.number, state, values)
+        self._storage.set_trial_state_values(trial.number + self._offset, state, values)
         self.race.end(trial.number)
 
     def _attrs(self, number: int) -> Mapping[str, Any]:
-        return dict(self._storage.get_trial(number).system_attrs)
+        return dict(self._storage.get_trial(number + self._offset).system_attrs)
 
-    def _frozen(self, trial: Trial, points: Sequence[MetricPoint]) -> optuna.trial.FrozenTrial:
-        searched = {name: value for name, value in trial.params.items() if name in self._distributions}
-        state, value = ending_of(trial)
+    def _frozen(
+        self,
+        params: Mapping[str, ParamValue],
+        state: OptunaState,
+        value: float | None,
+        points: Sequence[MetricPoint] = (),
+        search_attrs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> FrozenTrial:
+        """A trial as the sampler knows it: under the present space, whichever it was drawn from.
+
+        A parameter that was not searched then had its default. A trial outside the present space only holds its place.
+        """
+        searched: dict[str, ParamValue] = {}
+        known: dict[str, ParamValue] = {}
+        for name, parameter in self.space.items():
+            if not active(parameter, known):
+                continue
+            known[name] = params[name] if name in params else self._defaults[name]
+            if not contains(parameter, known[name]) or not on_grid(parameter, known[name]):
+                return optuna.trial.create_trial(state=OptunaState.FAIL)
+            if name in self._distributions:
+                searched[name] = nearest_on_grid(parameter, known[name])
         return optuna.trial.create_trial(
             state=state,
             value=value if state is OptunaState.COMPLETE else None,
             params=searched,
             distributions={name: self._distributions[name] for name in searched},
             intermediate_values={_as_step(resource(point)): point.value for point in points},
-            system_attrs=dict(trial.search_attrs),
+            system_attrs=dict(search_attrs),
         )
 
 
@@ -232,36 +271,14 @@ def draw_seed(study_seed: int, number: int, attempt: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
-    """`value`, which lies in the parameter's range, moved to the closest of its steps."""
-    if isinstance(value, str) or value is None or not isinstance(parameter, FloatRange | IntRange):
-        return value
-    if parameter.step is None:
-        return float(value)
-    return _after_steps(parameter, round((value - parameter.min) / parameter.step))
-
-
-def on_grid(parameter: Parameter, value: ParamValue) -> bool:
-    """Whether `value` is one of the parameter's steps, but for rounding."""
-    nearest = nearest_on_grid(parameter, value)
-    return nearest == value or (isinstance(nearest, float) and isinstance(value, float) and math.isclose(nearest, value))
-
-
-def _after_steps(parameter: FloatRange | IntRange, steps: float) -> int | float:
-    """The value so many steps above the smallest one, or the highest there is. In decimals, as Optuna counts: 3 × 0.1 is 0.3."""
-    low, high, step = (Decimal(str(part)) for part in (parameter.min, parameter.max, parameter.step))
-    reached = low + min(Decimal(steps), (high - low) // step) * step
-    return int(reached) if isinstance(parameter, IntRange) else float(reached)
-
-
 def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution(parameter.values)
     # Optuna warns where the last step does not meet the end of the range: end it there.
     if isinstance(parameter, IntRange):
-        high = int(_after_steps(parameter, math.inf))
+        high = int(after_steps(parameter, math.inf))
         return IntDistribution(parameter.min, high, step=parameter.step, log=parameter.log)
-    top = parameter.max if parameter.step is None else _after_steps(parameter, math.inf)
+    top = parameter.max if parameter.step is None else after_steps(parameter, math.inf)
     return FloatDistribution(parameter.min, top, step=parameter.step, log=parameter.log)
 
 

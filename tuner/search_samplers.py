@@ -202,7 +202,8 @@ def cma_es(draw: Draw, population: int | None) -> Configuration:
     trials = draw.memory.get_all_trials(0, deepcopy=False)
     generations = [told for _, told in draw.noted("cma_told")]
     for told in generations:
-        optimizer.tell([_solution(draw, ranges, trials[number]) for number in told])
+        if all(trials[number].params for number in told):  # a generation that an edited space cut is told no more
+            optimizer.tell([_solution(draw, ranges, trials[number]) for number in told])
     generation = len(generations)
     members = [t for t, g in draw.noted("cma_generation") if g == generation and t.state is OptunaState.COMPLETE and t.params]
     if len(members) >= optimizer.population_size:

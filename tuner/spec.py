@@ -19,7 +19,7 @@ from studies.constraints import Constraint, parse_constraints
 from studies.definition import DataFacts, DataSpec, Definition, Direction, ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.models import ModelFacts
-from studies.space import Choice, FloatRange, IntRange, Space, number, parse_space
+from studies.space import Choice, FloatRange, IntRange, Space, contains, number, on_grid, parse_space
 from tuner.pruners import PRUNERS, AshaPruner, HyperbandPruner, NoPruner, Pruner, pruner_errors
 from tuner.samplers import SAMPLERS, Sampler, TpeSampler, sampler_errors
 from tuner.sections import Name, Real, Section, Text, Whole
@@ -81,6 +81,8 @@ class StudySpec(Section):
     objective: Objective | None = None
     parameters: dict[Name, Any] | Literal["auto"]
     constraints: list[Text] = []
+    start_with: list[dict[Name, ParamValue]] = Field(default=[], max_length=1000)  # configurations to try first
+    warm_start: list[Name] = Field(default=[], max_length=20)  # earlier studies, by name or id, to learn from
     sampler: Sampler = TpeSampler()
     pruner: Pruner = AshaPruner()
     budget: Budget = Budget()
@@ -99,6 +101,11 @@ class StudySpec(Section):
             raise ValueError("several objectives are not offered yet; give one, such as {metric: accuracy}")
         return raw
 
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, raw: object) -> object:
+        return [raw] if isinstance(raw, str) else raw
+
     @field_validator("parameters", mode="before")
     @classmethod
     def _parameters_shape(cls, raw: object) -> object:
@@ -116,6 +123,7 @@ class CheckedStudy:
     space: Space
     model: ModelFacts
     data: DataFacts | None  # None: the service was told not to look
+    auto: bool = False  # the space is the task's own
 
 
 def parse(raw: object) -> StudySpec:
@@ -140,6 +148,9 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
         model = definition.model_facts(spec.model)
     except InvalidInput as error:
         errors.extend(error.errors)
+    auto = spec.parameters == "auto"
+    if auto:
+        spec = spec.model_copy(update={"parameters": definition.auto_space(model)})
     errors.extend(_objective_errors(spec, definition))
     data = None
     try:
@@ -153,16 +164,58 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
         # With an unknown model the number of its blocks is unknown too: one cause, one message.
         unknown_model = any(known.field == "model" for known in errors)
         errors.extend(e for e in error.errors if not (unknown_model and "frozen_layers" in e.field))
-    pruner = spec.pruner
     if space:
-        pruner, wrong = _checked_pruner(spec, definition, most_epochs(definition, space))
-        errors.extend(wrong)
-        errors.extend(sampler_errors(spec.sampler, space) + _constraint_errors(spec, space, model.blocks))
+        spec, wrong = _checked_search(spec, definition, space, model.blocks)
+        errors.extend(wrong or _start_errors(spec, space, model.blocks))
     if errors:
         raise InvalidInput(errors)
-    filled_in = {"objective": objective_of(spec), "parameters": _given_parameters(spec, definition), "pruner": pruner}
-    complete = spec.model_copy(update=filled_in)
-    return CheckedStudy(spec=complete, definition=definition, space=space, model=model, data=data)
+    complete = spec.model_copy(update={"objective": objective_of(spec)})
+    return CheckedStudy(spec=complete, definition=definition, space=space, model=model, data=data, auto=auto)
+
+
+def check_search(spec: StudySpec, blocks: int | None) -> StudySpec:
+    """A study's space, sampler, pruner and constraints alone, as when a live study is changed. Raises InvalidInput."""
+    definition = catalog_definition(spec.task)
+    spec, errors = _checked_search(spec, definition, space_of(spec, blocks), blocks)
+    if errors:
+        raise InvalidInput(errors)
+    return spec
+
+
+def _checked_search(
+    spec: StudySpec, definition: Definition, space: Space, blocks: int | None
+) -> tuple[StudySpec, list[FieldError]]:
+    """The study with its pruner filled in, and what its search cannot do with this space."""
+    pruner, errors = _checked_pruner(spec, definition, most_epochs(definition, space))
+    errors = errors + sampler_errors(spec.sampler, space) + _constraint_errors(spec, space, blocks)
+    return spec.model_copy(update={"pruner": pruner}), errors
+
+
+def _start_errors(spec: StudySpec, space: Space, blocks: int | None) -> list[FieldError]:
+    constraints = constraints_of(spec, space, blocks)
+    errors = []
+    for index, params in enumerate(spec.start_with):
+        where = f"start_with[{index}]"
+        errors += [FieldError(f"{where}.{error.field}", error.message) for error in given_errors(space, constraints, params)]
+    trials = spec.budget.trials
+    if trials is not None and len(spec.start_with) >= trials:
+        message = f"has {len(spec.start_with)} entries, but after the untuned default the budget leaves {trials - 1} trials"
+        errors.append(FieldError("start_with", message))
+    return errors
+
+
+def given_errors(space: Space, constraints: Sequence[Constraint], params: Mapping[str, ParamValue]) -> list[FieldError]:
+    """What is wrong with parameters that a user gives for a trial; those left out are no mistake."""
+    errors = []
+    for name, value in params.items():
+        if name not in space:
+            errors.append(FieldError(name, f"unknown parameter; {known(list(space))}"))
+        elif not contains(space[name], value) or not on_grid(space[name], value):
+            errors.append(FieldError(name, f"{value!r} is not in the study's space: {space[name]}"))
+    if not errors:
+        broken = [constraint.text for constraint in constraints if not constraint.holds(params)]
+        errors += [FieldError(next(iter(params)), f"breaks the constraint {text!r}") for text in broken]
+    return errors
 
 
 def space_of(spec: StudySpec, blocks: int | None) -> Space:

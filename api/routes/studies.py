@@ -14,15 +14,16 @@ from api.bodies import ChangeBody, StudyBody
 from api.deps import ActorDep, Cursor, Limit, Now, ServiceDep, StudyDep, requires
 from api.filters import read_states
 from api.paging import read_study_cursor, study_cursor
-from api.schemas import DryRunAnswer, FactsAnswer, Page, StudyAnswer
+from api.schemas import DryRunAnswer, FactsAnswer, FirstTrialAnswer, Page, StudyAnswer
+from studies.configurations import allowed_count
 from studies.space import Parameter
 from tuner.allowed import allowed_by, check_allowed
 from tuner.db import study_rows
-from tuner.lifecycle import default_params
 from tuner.overview import overview, overviews
 from tuner.records import STUDY_STATES, Study
 from tuner.sections import Text
-from tuner.spec import CheckedStudy, check, facts_of, parse
+from tuner.spec import CheckedStudy, check, constraints_of, facts_of, parse
+from tuner.starts import Lessons, first_trials, learn
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 
@@ -48,7 +49,9 @@ def create_study(
     check_allowed(spec, allowed_by(service.settings))
     checked = check(spec, check_data=service.settings.check_data)
     if dry_run:
-        return Response(_dry_run(checked).model_dump_json(), media_type="application/json")
+        with service.ledger.read() as connection:
+            lessons = learn(connection, checked)
+        return Response(_dry_run(checked, lessons).model_dump_json(), media_type="application/json")
     idempotency = None
     if idempotency_key is not None and actor.token is not None:
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -145,13 +148,16 @@ def _version(if_match: str | None) -> int | None:
     return int(match[1]) if match else 0
 
 
-def _dry_run(checked: CheckedStudy) -> DryRunAnswer:
+def _dry_run(checked: CheckedStudy, lessons: Lessons) -> DryRunAnswer:
+    first = first_trials(checked, lessons)
     return DryRunAnswer(
         valid=True,
         spec=checked.spec,
         parameters={name: _resolved(parameter) for name, parameter in checked.space.items()},
         facts=FactsAnswer.model_validate(facts_of(checked)),
-        first_trial=default_params(checked),
+        size=allowed_count(checked.space, constraints_of(checked.spec, checked.space, checked.model.blocks)),
+        first_trial=dict(first[0].params),
+        first_trials=[FirstTrialAnswer(origin=one.origin, params=dict(one.params)) for one in first],
     )
 
 

@@ -15,11 +15,12 @@ from tests.simulation import study_body
 from tests.tuner.helpers import Bench, all_rows, completed, make_bench, plain_study
 from tuner.db import access_rows, lease_rows, study_rows
 from tuner.errors import Conflict, NotFound, StaleLease, StaleVersion
-from tuner.lifecycle import Actor, default_params
+from tuner.lifecycle import Actor
 from tuner.manager import Ending
 from tuner.records import AuditEntry, Study, Token
 from tuner.service import Service
 from tuner.spec import CheckedStudy, check, parse
+from tuner.starts import default_params
 
 EDITOR = Actor(
     token=Token(

@@ -10,14 +10,14 @@ import pytest
 from optuna.trial import TrialState
 
 from studies.definition import ParamValue
-from studies.space import Choice, FloatRange, IntRange, Parameter
+from studies.space import Choice, FloatRange, IntRange, Parameter, nearest_on_grid, on_grid
 from tests.conftest import Clock
 from tests.simulation import point, study_body
 from tests.tuner.helpers import Bench, make_bench
 from tuner.errors import StaleLease
 from tuner.lifecycle import Actor
 from tuner.records import Study
-from tuner.search import Search, draw_seed, ending_of, importances, nearest_on_grid, on_grid, resource
+from tuner.search import Search, draw_seed, ending_of, importances, resource
 from tuner.service import Service
 from tuner.spec import parse
 

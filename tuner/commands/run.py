@@ -145,7 +145,8 @@ def _complete(spec: StudySpec) -> StudySpec:
 def _content(spec: StudySpec) -> dict[str, Any]:
     content = spec.model_dump(mode="json", exclude=_FREE_TO_DIFFER)
     if spec.parameters == "auto":
-        content["parameters"] = definition(spec.task).default_space
+        task = definition(spec.task)
+        content["parameters"] = task.auto_space(task.model_facts(spec.model))
     return content
 
 

@@ -277,6 +277,7 @@ def _study(row: RowMapping) -> Study:
         n_created=row["n_created"],
         version=row["version"],
         search_attrs=row["search_attrs"],
+        space_version=row["space_version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],

@@ -70,6 +70,7 @@ studies = Table(
     Column("parallelism", Integer, nullable=False),  # likewise
     Column("version", Integer, nullable=False),
     Column("search_attrs", JSON, nullable=False),
+    Column("space_version", Integer, nullable=False, server_default="1"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
@@ -111,6 +112,7 @@ trials = Table(
     Column("failure_kind", String(16)),
     Column("failure_message", Text),
     Column("search_attrs", JSON, nullable=False),
+    Column("space_version", Integer, nullable=False, server_default="1"),
     Column("details", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
@@ -187,6 +189,26 @@ checkpoints = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("study_id", String(32), ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("parameters", JSON, nullable=False),
+    Column("constraints", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+priors = Table(
+    "priors",
+    metadata,
+    Column("study_id", String(32), ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("params", JSON, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("source", String(300), nullable=False),
 )
 
 leader = Table(

@@ -95,6 +95,7 @@ def insert_trial(
     origin: Origin,
     params: Mapping[str, ParamValue],
     search_attrs: Mapping[str, Any],
+    space_version: int,
     now: datetime,
 ) -> Trial:
     """A new trial, waiting for a worker."""
@@ -108,6 +109,7 @@ def insert_trial(
         "attempt": 0,
         "retries": 0,
         "search_attrs": storable(search_attrs),
+        "space_version": space_version,
         "details": {},
         "created_at": now,
     }

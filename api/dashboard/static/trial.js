@@ -36,7 +36,7 @@ follow(`${studyApi(studyId)}/events`, async () => {
 
 function showTrial(trial) {
   byId("state").replaceChildren(badge(trial.state));
-  byId("about").textContent = { sampled: "drawn by the sampler", default: "the untuned default", enqueued: "given by a user" }[trial.origin];
+  byId("about").textContent = { sampled: "drawn by the sampler", default: "the untuned default", literature: "recommended by the literature", enqueued: "given by a user" }[trial.origin];
   byId("reason").textContent = trial.reason ?? "";
   show(byId("reason"), Boolean(trial.reason));
   showFailure(trial.failure);
