@@ -81,7 +81,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         service: Service = self.app.state.service
         now = utc_now()
-        user = service.access.local_token(self.settings.token_file, now=now)
+        user = service.access.token_in(self.settings.local_token_file, "admin", "local user", now=now)
+        if self.settings.worker_token_file is not None:
+            service.access.token_in(self.settings.worker_token_file, "worker", "workers by file", now=now)
         service.access.revoke_named(_LOCAL_WORKERS, now=now)  # those of an earlier run
         _, worker = service.access.create_token("worker", _LOCAL_WORKERS, now=now)
         write_private(self.settings.service_file, json.dumps({"url": self.url, "pid": os.getpid()}))

@@ -24,7 +24,7 @@ def main() -> None:
         while not settings.service_file.exists():
             time.sleep(0.1)
         url = json.loads(settings.service_file.read_text())["url"]
-        token = settings.token_file.read_text().strip()
+        token = settings.local_token_file.read_text().strip()
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=1.5)

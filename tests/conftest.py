@@ -63,13 +63,19 @@ def postgres_server() -> Iterator[str]:
         server.cleanup()
 
 
+def new_database(server: str) -> str:
+    """The URL of an empty database of its own, without our schema."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    _administer(server, f'CREATE DATABASE "{name}"')
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> str:
     """The name of a database with our schema, of which each test gets a copy."""
-    name = f"template_{uuid.uuid4().hex[:12]}"
-    _administer(postgres_server, f'CREATE DATABASE "{name}"')
-    upgrade(make_url(postgres_server).set(database=name).render_as_string(hide_password=False))
-    return name
+    url = new_database(postgres_server)
+    upgrade(url)
+    return str(make_url(url).database)
 
 
 @pytest.fixture

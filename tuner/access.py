@@ -126,13 +126,14 @@ class Access:
             self._revocations += 1
             self._known.clear()
 
-    def local_token(self, file: Path, *, now: datetime) -> str:
-        """The admin token of this machine's user: read from `file`, or made at the first start and written there."""
+    def token_in(self, file: Path, role: Role, name: str, *, now: datetime) -> str:
+        """The token that `file` holds; made and written there if it holds none that is in force and of this role."""
         if file.exists():
             bearer = file.read_text(encoding="utf-8").strip()
-            if self.identify(bearer, now=now) is not None:
+            known = self.identify(bearer, now=now)
+            if known is not None and known.role == role:
                 return bearer
-        _, bearer = self.create_token("admin", "local user", now=now)
+        _, bearer = self.create_token(role, name, now=now)
         write_private(file, bearer + "\n")
         return bearer
 

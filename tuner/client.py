@@ -46,8 +46,7 @@ class Client:
     def __init__(self, server: str | None = None, token: str | None = None, *, settings: Settings | None = None) -> None:
         settings = settings or Settings()
         self.server = (server or settings.server or local_service(settings) or _nobody(settings)).rstrip("/")
-        given = token or (settings.token.get_secret_value() if settings.token else None)
-        bearer = given or _local_token(self.server, settings)
+        bearer = token or _given_token(settings) or _local_token(self.server, settings)
         self._http = httpx2.Client(
             base_url=self.server, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT, follow_redirects=False
         )
@@ -184,14 +183,29 @@ def _nobody(settings: Settings) -> str:
     )
 
 
+def _given_token(settings: Settings) -> str | None:
+    """The token that was set. Raises ServiceError where a file of one holds none."""
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    if settings.token_file is None:
+        return None
+    try:
+        found = settings.token_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ServiceError(f"TUNER_TOKEN_FILE: {settings.token_file} can't be read: {error.strerror}") from error
+    if not found:
+        raise ServiceError(f"TUNER_TOKEN_FILE: {settings.token_file} is empty; it must hold a token of `tuner tokens create`")
+    return found
+
+
 def _local_token(server: str, settings: Settings) -> str:
     """This machine's own token. It may do everything here, so no other machine ever gets to see it."""
     if server != local_service(settings) and not _is_loopback(server):
         raise ServiceError(
             f"no token for {server}: set TUNER_TOKEN to one of that service (there: `tuner tokens create ROLE`); "
-            f"{settings.token_file} is only for the service on this machine"
+            f"{settings.local_token_file} is only for the service on this machine"
         )
-    return settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file.exists() else ""
+    return settings.local_token_file.read_text(encoding="utf-8").strip() if settings.local_token_file.exists() else ""
 
 
 def _is_loopback(server: str) -> bool:

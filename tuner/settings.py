@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8321, ge=0, le=65535)  # 0: any free port
     allowed_hosts: Names = ()  # names besides the bound address under which browsers reach the service
     server: str | None = None  # where clients and workers find the service
-    token: SecretStr | None = None  # what they authenticate with; default: the file in `home`
+    token: SecretStr | None = None  # what they authenticate with; default: the local user's, in `home`
+    token_file: Path | None = None  # a file that holds `token`, where a variable could be read by others
+    worker_token_file: Path | None = None  # where the service leaves a worker token for the machines that can read it
     lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
     allowed_sources: Names | None = None  # patterns of paths and hub ids that studies may name; None: any
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
@@ -66,7 +68,8 @@ class Settings(BaseSettings):
         return self.home / "activations"
 
     @property
-    def token_file(self) -> Path:
+    def local_token_file(self) -> Path:
+        """The admin token of whoever uses this machine's service from this machine."""
         return self.home / "token"
 
     @property

@@ -35,8 +35,8 @@ def test_a_service_says_where_it_is_and_who_may_enter(live: Live, settings: Sett
     told = json.loads(settings.service_file.read_text())
     assert told == {"url": live.url, "pid": os.getpid()}
     assert stat.S_IMODE(settings.service_file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(settings.token_file.stat().st_mode) == 0o600
-    assert settings.token_file.read_text().strip() == live.token
+    assert stat.S_IMODE(settings.local_token_file.stat().st_mode) == 0o600
+    assert settings.local_token_file.read_text().strip() == live.token
     with httpx2.Client(base_url=live.url) as browser:
         answer = browser.get("/login", params={"token": live.token})
         assert (answer.status_code, answer.headers["location"]) == (303, "/")

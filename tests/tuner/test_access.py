@@ -121,13 +121,22 @@ def test_a_session_ends_when_closed_or_old(service: Service, clock: Clock) -> No
 
 def test_the_local_users_token_is_made_once_and_kept_private(service: Service, clock: Clock, tmp_path: Path) -> None:
     file = tmp_path / "new" / "token"
-    bearer = service.access.local_token(file, now=clock())
+    bearer = service.access.token_in(file, "admin", "me", now=clock())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert service.access.local_token(file, now=clock()) == bearer
+    assert service.access.token_in(file, "admin", "me", now=clock()) == bearer
     found = service.access.identify(bearer, now=clock())
     assert found is not None and found.role == "admin"
     service.access.revoke(found.id, now=clock())
-    assert service.access.local_token(file, now=clock()) != bearer
+    assert service.access.token_in(file, "admin", "me", now=clock()) != bearer
+
+
+def test_a_file_with_a_token_of_another_role_gets_one_of_the_right_role(service: Service, clock: Clock, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    admin = service.access.token_in(file, "admin", "me", now=clock())
+    worker = service.access.token_in(file, "worker", "workers", now=clock())
+    assert worker != admin and file.read_text().strip() == worker
+    found = service.access.identify(worker, now=clock())
+    assert found is not None and found.role == "worker"
 
 
 def test_a_private_file_is_private_whatever_was_there_before(tmp_path: Path) -> None:

@@ -57,6 +57,22 @@ def test_the_local_token_goes_to_no_other_machine(live: Live, settings: Settings
         assert here.get("/studies")["items"] == []
 
 
+def test_a_token_may_stand_in_a_file(live: Live, settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "given"
+    with_file = settings.model_copy(update={"token_file": file})
+    with pytest.raises(ServiceError, match=f"TUNER_TOKEN_FILE: {file} can't be read: No such file"):
+        Client("http://node1:8321", settings=with_file)
+    file.write_text("\n")
+    with pytest.raises(ServiceError, match="is empty"):
+        Client("http://node1:8321", settings=with_file)
+    file.write_text(live.token + "\n")
+    with Client(live.url, settings=with_file) as client:
+        assert client.get("/tokens")["total"] > 0
+    with Client(live.url, settings=with_file.model_copy(update={"token": SecretStr("wrong")})) as client:
+        with pytest.raises(Refused):
+            client.get("/studies")
+
+
 def test_a_worker_token_is_enough_to_take_part(client: Client, live: Live, settings: Settings) -> None:
     client.post("/studies", study_body())
     with Client(live.url, live.worker_token, settings=settings) as worker:
