@@ -1,4 +1,8 @@
-"""One trial under a lease, as its worker sees it: parameters in, reports out, kept alive by heartbeats meanwhile."""
+"""One trial under a lease, as its worker sees it: parameters in, reports out, kept alive by heartbeats meanwhile.
+
+While the service is away training goes on: what the trial tells is kept, sent in order when the service is back, and the
+verdict is obeyed then (`tuner/outbox.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 from studies.definition import RESUMED_LATER, Checkpoint, Metric, ParamValue, Verdict
 from studies.errors import FailureKind
 from tuner.errors import Refused, ServiceError, Unreachable
+from tuner.outbox import Entry, Outbox
 
 if TYPE_CHECKING:
     from tuner.client import Client
 
 LOST = Verdict(stop=True, reason="lost")
+_PATIENCE_SECONDS = 10.0  # a report waits no longer for its verdict, or at all while the service is away
+_LAST_WORDS_SECONDS = 10.0
 _MOST_SECONDS_BETWEEN_HEARTBEATS = 4.0  # a user's stop reaches the trial within that time
 
 
@@ -37,6 +44,8 @@ class LeasedTrial:
         self._expires_in = float(lease["expires_in"])
         self._client = client
         self._finished = False
+        self.give_up = threading.Event()  # set: what finds no service now is not tried again
+        self._outbox = Outbox(str(self.number), lambda: self.give_up)
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat-{self.number}", daemon=True)
 
@@ -47,12 +56,15 @@ class LeasedTrial:
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         self._closing.set()
         self._heart.join()
-        if self._finished or self.verdict.reason == "lost":
-            return
-        if isinstance(error, Exception) and not isinstance(error, ServiceError):
-            self.fail("code", f"{type(error).__name__}: {error}")
-        else:
-            self.release()
+        try:
+            if self._finished or self.verdict.reason == "lost":
+                return
+            if isinstance(error, Exception) and not isinstance(error, ServiceError):
+                self._end(_failure("code", f"{type(error).__name__}: {error}"), seconds=_LAST_WORDS_SECONDS)
+            else:
+                self._end(_RELEASED, seconds=_LAST_WORDS_SECONDS)
+        finally:
+            self._outbox.close()
 
     def report(self, *, step: int, epoch: float | None = None, split: str = "validation", **metrics: float) -> Verdict:
         """Report named numbers; the answer says whether to go on."""
@@ -66,19 +78,38 @@ class LeasedTrial:
         )
 
     def send(self, metrics: Sequence[Mapping[str, Any]]) -> Verdict:
-        """A batch of metric points in the contract's form. Sent again after a lost connection, it counts once."""
-        return self._judged("metrics", {"metrics": list(metrics)})
+        """A batch of metric points in the contract's form. Sent again after a lost connection, it counts once.
+
+        Answers the newest verdict there is, which without the service is the last one that was heard.
+        """
+        self._outbox.ask(lambda: self._judged("metrics", {"metrics": list(metrics)}), seconds=_PATIENCE_SECONDS)
+        return self.verdict
 
     def log(self, text: str) -> None:
-        self._client.post(f"/leases/{self.id}/logs", {"text": text})
+        """Add lines to the trial's log, now or when the service is back."""
+        self._outbox.put(Entry(lambda: self._post("logs", {"text": text})))
+
+    def heard(self) -> Verdict:
+        """The verdict once all that was told has arrived. Raises Unreachable if `give_up` is set before."""
+        self._outbox.deliver(lambda: None)
+        return self.verdict
 
     def upload(self, name: str, file: Path) -> None:
         self._client.upload(f"/leases/{self.id}/artifacts/{name}", file)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep the point from which another worker could take the trial up; it replaces the one before."""
-        path = f"/leases/{self.id}/checkpoint"
-        self._client.upload(path, checkpoint.file, epoch=checkpoint.epoch, step=checkpoint.step)
+        self._outbox.deliver(lambda: self._put_checkpoint(checkpoint))
+
+    def hand_over(self, checkpoint: Checkpoint) -> None:
+        """As `save_checkpoint`, now or when the service is back; the file is removed then. Only the newest waits."""
+        self._outbox.put(
+            Entry(
+                lambda: self._put_checkpoint(checkpoint),
+                kind="checkpoint",
+                forget=lambda: checkpoint.file.unlink(missing_ok=True),
+            )
+        )
 
     def load_checkpoint(self, file: Path) -> None:
         """Fetch the checkpoint that `resume` speaks of."""
@@ -99,16 +130,22 @@ class LeasedTrial:
         self._end({"state": "completed", "values": dict(values), "details": dict(details or {})})
 
     def fail(self, kind: FailureKind, message: str) -> None:
-        self._end({"state": "failed", "failure": {"kind": kind, "message": message}})
+        self._end(_failure(kind, message))
 
     def release(self) -> None:
         """Give the trial back: it waits for another worker, at no cost to its retries."""
-        self._end({"state": "released"})
+        self._end(_RELEASED)
 
-    def _end(self, body: Mapping[str, Any]) -> None:
+    def _end(self, body: Mapping[str, Any], *, seconds: float | None = None) -> None:
+        """Told once all else has arrived, however long the service is away."""
         if self.verdict.reason != "lost":
-            self._post("finish", body)
+            self._outbox.deliver(lambda: self._post("finish", body), seconds=seconds)
         self._finished = True
+
+    def _put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        path = f"/leases/{self.id}/checkpoint"
+        if self.verdict.reason != "lost":
+            self._client.upload(path, checkpoint.file, epoch=checkpoint.epoch, step=checkpoint.step)
 
     def _judged(self, what: str, body: object) -> Verdict:
         answer = self._post(what, body)
@@ -119,6 +156,8 @@ class LeasedTrial:
 
     def _post(self, what: str, body: object) -> Any:
         """The answer, or None where the trial is no longer ours: `verdict` says so then."""
+        if self.verdict.reason == "lost":
+            return None
         try:
             return self._client.post(f"/leases/{self.id}/{what}", body)
         except Refused as refusal:
@@ -133,6 +172,13 @@ class LeasedTrial:
                 self._judged("heartbeat", {})
             except ServiceError:
                 continue  # training goes on through an outage; the lease decides whether it was too long
+
+
+_RELEASED: Mapping[str, Any] = {"state": "released"}
+
+
+def _failure(kind: FailureKind, message: str) -> Mapping[str, Any]:
+    return {"state": "failed", "failure": {"kind": kind, "message": message}}
 
 
 @contextmanager

@@ -73,7 +73,12 @@ class Lifecycle:
         return self._set_state(study_id, "paused", ("running",), "paused by a user", actor, now)
 
     def resume(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
-        return self._set_state(study_id, "running", ("paused",), None, actor, now)
+        """Go on with a paused study; one that has nothing left to do ends."""
+
+        def work(change: Change) -> None:
+            settle(change, _get(change, study_id), now)
+
+        return self._set_state(study_id, "running", ("paused",), None, actor, now, also=work)
 
     def stop(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
         """End the study now. Trials that run or wait end as stopped and keep their last reported value.

@@ -172,7 +172,10 @@ class Manager:
         return trial
 
     def expire(self, *, now: datetime) -> int:
-        """Take back trials whose workers have been silent for too long, and end studies that are done; how many were taken."""
+        """Take back trials whose workers have been silent for too long; how many were taken.
+
+        Only of use once the service has been there for as long as a lease lasts (`tuner/service.py`).
+        """
 
         def work(change: Change) -> int:
             expired = lease_rows.expired_leases(change.connection, now=now)
@@ -184,11 +187,18 @@ class Manager:
                     self._fail(change, study, trial, lease.id, lost, {}, now, outcome="lost")
                 else:
                     lease_rows.end_lease(change.connection, lease.id, outcome="lost", message=None, now=now)
-            for study in study_rows.running_studies(change.connection):
-                settle(change, study, now, ahead=self.tick)
             return len(expired)
 
         return self.ledger.change(work)
+
+    def settle_all(self, *, now: datetime) -> None:
+        """End studies that are done although nobody says anything any more: their hours are over, say."""
+
+        def work(change: Change) -> None:
+            for study in study_rows.running_studies(change.connection):
+                settle(change, study, now, ahead=self.tick)
+
+        self.ledger.change(work)
 
     def _next_trial(self, change: Change, study: Study, worker_id: str, now: datetime) -> Trial | None:
         lease_id = secrets.token_hex(12)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -111,10 +111,34 @@ def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now
         engine.dispose()
 
 
+class Attendance:
+    """Since when the service has been there without a break, as far as its workers can tell.
+
+    While it is away (not started, database gone, machine asleep) nobody can renew a lease. So none is taken back before
+    the service has been there again for as long as a lease lasts.
+    """
+
+    def __init__(self, now: datetime, *, longest_break: timedelta) -> None:
+        self.since = self.seen = now
+        self.longest_break = longest_break
+
+    def note(self, now: datetime) -> None:
+        """It is there now: the database has just been written to."""
+        if abs(now - self.seen) > self.longest_break:
+            self.since = now
+        self.seen = now
+
+    def lasts(self, now: datetime, time: timedelta) -> bool:
+        return now - self.since >= time
+
+
 def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closing: threading.Event) -> None:
+    attendance = Attendance(clock(), longest_break=2 * manager.tick)
     while not closing.wait(manager.tick.total_seconds()):
         try:
-            taken = manager.expire(now=clock())
+            manager.settle_all(now=clock())
+            attendance.note(clock())
+            taken = manager.expire(now=clock()) if attendance.lasts(clock(), manager.lease_time) else 0
         except Deposed:
             raise
         except Unavailable as error:

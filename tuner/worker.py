@@ -24,8 +24,9 @@ from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, 
 from studies.errors import InvalidInput, TrialFailure
 from tuner.allowed import check_allowed
 from tuner.client import Client
-from tuner.errors import Refused, ServiceError, Unreachable
+from tuner.errors import Refused, ServiceError
 from tuner.leased_trial import LeasedTrial
+from tuner.outbox import passes
 from tuner.spec import data_spec, direction_of, objective_of, parse
 from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
 
@@ -84,6 +85,7 @@ class Worker:
             try:
                 trial = self._patiently(lambda: self.client.lease(self.worker_id, studies=self.studies, wait_seconds=2.0))
                 if trial is not None:
+                    trial.give_up = self.stopping
                     self._train(slot, trial)
             except Refused as refusal:
                 if refusal.status != 409:
@@ -141,7 +143,7 @@ class Worker:
             if isinstance(message, Outcome | TrialFailure):
                 return message
             if isinstance(message, Checkpoint):
-                self._keep(trial, message)
+                trial.hand_over(message)
             elif message is not None:
                 process.reply(self._report(trial, message))
             told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
@@ -152,16 +154,8 @@ class Worker:
                     return told
 
     def _report(self, trial: LeasedTrial, metrics: Sequence[Metric]) -> Verdict:
-        verdict = self._patiently(lambda: trial.report_metrics(metrics))
+        verdict = trial.report_metrics(metrics)
         return Verdict(stop=True, reason="preempted") if self.stopping.is_set() and not verdict.stop else verdict
-
-    def _keep(self, trial: LeasedTrial, checkpoint: Checkpoint) -> None:
-        """Hand a checkpoint to the service. One that can't be kept costs work after a crash, not the trial."""
-        try:
-            self._patiently(lambda: trial.save_checkpoint(checkpoint))
-        except ServiceError as error:
-            log.warning("a checkpoint was not kept", study=trial.study_id, trial=trial.number, error=str(error))
-        checkpoint.file.unlink(missing_ok=True)
 
     def _end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
         """Tell how the trial ended. A result that the service will not have is a failure, or it would be trained for ever."""
@@ -173,17 +167,19 @@ class Worker:
             trial.fail("code", f"the service refused the result ({refusal.status}): {refusal.detail}")
 
     def _tell_end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
+        if isinstance(ending, Outcome) and ending.stopped is None:
+            trial.heard()  # what it reported while the service was away may have been judged by now
         if trial.verdict.reason == "lost":
             return
         if isinstance(ending, TrialFailure):
-            self._patiently(lambda: trial.fail(ending.kind, ending.message))
+            trial.fail(ending.kind, ending.message)
         elif isinstance(ending, Verdict) or ending.stopped in (*RESUMED_LATER, "lost"):
-            self._patiently(trial.release)
+            trial.release()
         else:
-            if ending.stopped is None:
+            if ending.stopped is None and trial.verdict.reason not in ("pruned", "stopped"):
                 for file in sorted((folder / "model").glob("*")):
                     self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
-            self._patiently(lambda: trial.complete(ending.values, ending.details))
+            trial.complete(ending.values, ending.details)
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat a call while the service gives no answer: every call of a worker may be repeated."""
@@ -191,8 +187,8 @@ class Worker:
         while True:
             try:
                 return call()
-            except (Unreachable, Refused) as error:
-                if self.stopping.is_set() or (isinstance(error, Refused) and error.status != 429 and error.status < 500):
+            except ServiceError as error:
+                if self.stopping.is_set() or not passes(error):
                     raise
                 log.warning("no answer from the service; trying again", error=str(error), seconds=pause)
                 self.stopping.wait(pause)

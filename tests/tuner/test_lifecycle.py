@@ -167,7 +167,6 @@ def test_a_trial_may_complete_while_its_study_is_paused(service: Service, clock:
     assert bench.finish(lease, 0.4) == "completed"
     assert bench.study().state == "paused"
     service.lifecycle.resume(bench.study_id, actor=Actor(), now=clock())
-    service.manager.expire(now=clock())
     assert bench.study().state == "completed"
 
 
