@@ -298,6 +298,7 @@ class LeaseAnswer(Answer):
     legs: list[int]
     spec: StudySpec
     seed: int
+    seconds_left: float | None
     resume: ResumeAnswer | None
     fingerprint: str | None
 

@@ -40,6 +40,7 @@ class LeasedTrial:
         self.legs: Sequence[int] = lease.get("legs") or ()  # of an extended trial: where each run of its schedule ends, in epochs
         self.fingerprint: str | None = lease.get("fingerprint")
         self.resume: Mapping[str, Any] | None = lease["resume"]  # {epoch, step} of the checkpoint to go on from
+        self.seconds_left: float | None = lease.get("seconds_left")  # before the trial's timeout; None: it has none
         self.verdict = Verdict()  # the newest one, from whichever call
         self._expires_in = float(lease["expires_in"])
         self._client = client
@@ -97,19 +98,16 @@ class LeasedTrial:
     def upload(self, name: str, file: Path) -> None:
         self._client.upload(f"/leases/{self.id}/artifacts/{name}", file)
 
-    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Keep the point from which another worker could take the trial up; it replaces the one before."""
-        self._outbox.deliver(lambda: self._put_checkpoint(checkpoint))
+    def save_checkpoint(self, checkpoint: Checkpoint, *, wait: bool = True) -> None:
+        """Keep the point from which another worker could take the trial up; it replaces the one before.
 
-    def hand_over(self, checkpoint: Checkpoint) -> None:
-        """As `save_checkpoint`, now or when the service is back; the file is removed then. Only the newest waits."""
-        self._outbox.put(
-            Entry(
-                lambda: self._put_checkpoint(checkpoint),
-                kind="checkpoint",
-                forget=lambda: checkpoint.file.unlink(missing_ok=True),
-            )
-        )
+        Without `wait` it is sent when all before it has been, the file is removed then, and of several only the newest is sent.
+        """
+        if wait:
+            self._outbox.deliver(lambda: self._put_checkpoint(checkpoint))
+            return
+        forget = lambda: checkpoint.file.unlink(missing_ok=True)  # noqa: E731
+        self._outbox.put(Entry(lambda: self._put_checkpoint(checkpoint), kind="checkpoint", forget=forget))
 
     def load_checkpoint(self, file: Path) -> None:
         """Fetch the checkpoint that `resume` speaks of."""

@@ -24,6 +24,7 @@ from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
 from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
+from tuner.timeouts import overdue_trials, seconds_left
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
 
@@ -41,6 +42,7 @@ class Lease:
     legs: Sequence[int]  # of an extended trial: the epochs at which each run of the learning rate's schedule ends
     spec: StudySpec
     seed: int
+    seconds_left: float | None  # before the trial's timeout; None: it has none
     fingerprint: str | None  # what the data must be
     resume: StoredCheckpoint | None  # where to take it up; None: from the start
 
@@ -191,6 +193,20 @@ class Manager:
 
         return self.ledger.change(work)
 
+    def time_out(self, *, since: datetime, now: datetime) -> int:
+        """Fail trials that are over their study's timeouts although their workers say nothing of it; how many there were.
+
+        Silence counts from `since` on, when the service was there again.
+        """
+
+        def work(change: Change) -> int:
+            overdue = overdue_trials(change.connection, since=since, slack=self.lease_time, now=now)
+            for study, trial, why in overdue:
+                self._fail(change, study, trial, trial.lease_id or "", ("timeout", why), {}, now)
+            return len(overdue)
+
+        return self.ledger.change(work)
+
     def settle_all(self, *, now: datetime) -> None:
         """End studies that are done although nobody says anything any more: their hours are over, say."""
 
@@ -264,6 +280,7 @@ class Manager:
             legs=trial.extension.legs if trial.extension else (),
             spec=study.spec,
             seed=draw_seed(study.spec.seed, trial.number),
+            seconds_left=seconds_left(study, trial),
             fingerprint=study.facts.fingerprint,
             resume=checkpoint_rows.checkpoint_of(change.connection, trial.id),
         )
@@ -366,7 +383,7 @@ class Manager:
         if again and study.state in ("running", "paused"):
             return self._put_back(change, lease_id, outcome, f"{kind}: {message}", lost=kind != "preempted", now=now)
         self._close(change, study, lease_id, "failed", now, failure=failure, details=details, outcome=outcome)
-        pause_if_hopeless(change, study, message, now)
+        pause_if_hopeless(change, study, now)
         return outcome
 
     def _put_back(self, change: Change, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime) -> str:

@@ -290,5 +290,5 @@ def ending_of(trial: Trial) -> tuple[OptunaState, float | None]:
         return OptunaState.PRUNED, trial.value
     if trial.state == "failed":
         # Told as failed, a configuration that ran out of memory would be forgotten and drawn again and again.
-        return (OptunaState.PRUNED if trial.failure_kind in ("oom", "nan") else OptunaState.FAIL), None
+        return (OptunaState.PRUNED if trial.failure_kind in ("oom", "nan", "timeout") else OptunaState.FAIL), None
     return OptunaState.RUNNING, None

@@ -138,6 +138,7 @@ def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closin
         try:
             manager.settle_all(now=clock())
             attendance.note(clock())
+            manager.time_out(since=attendance.since, now=clock())
             taken = manager.expire(now=clock()) if attendance.lasts(clock(), manager.lease_time) else 0
         except Deposed:
             raise

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Literal
 
+from studies.errors import FailureKind
 from tuner.budget import all_started, limit_reached
 from tuner.db import lease_rows, study_rows, trial_rows
 from tuner.extensions import go_back
 from tuner.ledger import Change
 from tuner.records import LIVE_STUDY_STATES, Study, TrialState
 
-# So many trials with one and the same failure and none that worked: the study is at fault, not the trials.
+# So many trials in a row with one and the same failure: the study is at fault, not the trials.
 SAME_FAILURES_TO_PAUSE = 3
+OF_THE_STUDY: tuple[FailureKind, ...] = ("code", "data", "hardware")  # whatever the parameters are
+_FRAME = re.compile(r'\s*File ".*", line \d+')
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = timedelta(0)) -> None:
@@ -68,11 +73,25 @@ def _final_state(change: Change, study: Study) -> Literal["completed", "failed"]
     return "failed" if counts["failed"] == sum(counts.values()) else "completed"
 
 
-def pause_if_hopeless(change: Change, study: Study, message: str, now: datetime) -> None:
-    ended = [trial for trial in trial_rows.trials_of(change.connection, study.id) if trial.finished]
-    same = [trial for trial in ended if trial.failure_message == message]
-    if len(same) < SAME_FAILURES_TO_PAUSE or len(same) < len(ended):
+def pause_if_hopeless(change: Change, study: Study, now: datetime) -> None:
+    """Pause a study whose newest trials all failed alike, and show how: whoever reads it can mend the cause and resume.
+
+    Failures that say something about parameters, not about the study, count only as long as nothing has worked at all.
+    """
+    newest = trial_rows.newest_ended(change.connection, study.id, limit=SAME_FAILURES_TO_PAUSE)
+    kinds = {trial.failure_kind for trial in newest}
+    marks = {alike(trial.failure_message or "") for trial in newest}
+    if len(newest) < SAME_FAILURES_TO_PAUSE or len(kinds) > 1 or len(marks) > 1 or kinds == {None}:
         return
-    reason = f"the first {len(same)} trials all failed with: {message}"
+    counts = study_rows.counts(change.connection, [study.id])[study.id]
+    if not kinds <= set(OF_THE_STUDY) and counts["completed"] + counts["pruned"] > 0:
+        return
+    reason = f"{len(newest)} trials in a row failed alike ({newest[0].failure_kind}): {newest[0].failure_message}"
     if study_rows.set_state(change.connection, study.id, "paused", allowed_from=("running",), reason=reason, now=now):
         change.tell("study", study_id=study.id, state="paused")
+
+
+def alike(message: str) -> str:
+    """What two messages of one cause have in common: a traceback's files, lines and functions, but no numbers or addresses."""
+    lines = [line if _FRAME.match(line) else _VARYING.sub("#", line) for line in message.strip().splitlines()]
+    return "\n".join(line.strip() for line in lines)

@@ -71,6 +71,21 @@ class Resources(Section):
     gpus: Literal["auto"] | Annotated[Whole, Field(ge=0, le=1024)] = "auto"
 
 
+class Timeouts(Section):
+    """After which a trial fails, as `timeout`; it is not tried again, because it would take as long again."""
+
+    trial_seconds: Real | None = Field(default=None, gt=0)  # under leases, all its attempts together
+    no_progress_seconds: Real | None = Field(default=None, gt=0)  # since the attempt's start, or its last report
+
+    def exceeded(self, *, seconds: float, silent: float) -> str | None:
+        """Why a trial that ran for `seconds`, the last `silent` of them without a report, is to end; None if it may go on."""
+        if self.trial_seconds is not None and seconds > self.trial_seconds:
+            return f"it ran for longer than timeouts.trial_seconds, {self.trial_seconds:g} s"
+        if self.no_progress_seconds is not None and silent > self.no_progress_seconds:
+            return f"it reported nothing for timeouts.no_progress_seconds, {self.no_progress_seconds:g} s"
+        return None
+
+
 class StudySpec(Section):
     """A study file; the same object is the body of `POST /api/v1/studies`."""
 
@@ -90,6 +105,7 @@ class StudySpec(Section):
     eval_every: Real = Field(default=1.0, ge=0.001, le=1)  # epochs between two evaluations and reports
     resources: Resources = Resources()
     retries: Whole = Field(default=2, ge=0, le=100)
+    timeouts: Timeouts = Timeouts()
     seed: Whole = Field(default=0, ge=0, lt=2**31)
     notes: Annotated[Text, Field(max_length=100_000)] = ""
     tags: dict[Name, Annotated[Text, Field(max_length=200)]] = {}
@@ -327,6 +343,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "objective": Objective,
     "budget": Budget,
     "resources": Resources,
+    "timeouts": Timeouts,
     **{f"sampler.{get_args(entry.model_fields['name'].annotation)[0]}": entry for entry in SAMPLERS},
     **{f"pruner.{get_args(entry.model_fields['name'].annotation)[0]}": entry for entry in PRUNERS},
     "": StudySpec,

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
-import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
+import structlog
+
 from studies.catalog import definition
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import FailureKind, TrialFailure
+from tuner.process_tree import kill_tree
+
+log = structlog.get_logger()
+_MOST_SECONDS_TO_DIE = 5.0
 
 # The BERT module is what transformers would import at the first trial, like most models of its family.
 _PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
@@ -63,11 +69,13 @@ class TrialProcess:
             pass  # the process is gone: the next `receive` says so
 
     def end(self, grace: float = 0.0) -> None:
-        """Wait `grace` seconds for it to end by itself, then kill it. Nothing of it is alive afterwards."""
+        """Wait `grace` seconds for it to end by itself, then kill it and all that it started."""
         self._process.join(grace)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        if self._process.pid is not None:
+            stuck = kill_tree(self._process.pid)
+            if stuck:
+                log.error("processes of a trial can't be killed", pids=stuck)
+        self._process.join(_MOST_SECONDS_TO_DIE)
         self._pipe.close()
 
     def _died(self) -> TrialFailure:
@@ -122,7 +130,8 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
     # Ctrl-C in a terminal reaches every process in it; the worker decides what becomes of the trial.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
-    threading.Thread(target=_die_with_worker, daemon=True).start()
+    os.setsid()  # what the trial starts is found, and killed, by this session
+    _end_with_worker()
 
     def report(metrics: Sequence[Metric]) -> Verdict:
         pipe.send(list(metrics))
@@ -145,8 +154,18 @@ def _kind(error: Exception) -> FailureKind:
     return "oom" if type(error).__name__ == "OutOfMemoryError" else "code"
 
 
-def _die_with_worker() -> None:
-    worker = multiprocessing.parent_process()
-    if worker is not None:
-        worker.join()
-        os._exit(1)
+def _end_with_worker() -> None:
+    """Fork a process that waits for the worker's end and kills this trial then. A thread could not while C code runs."""
+    worker, trial = multiprocessing.parent_process(), os.getpid()
+    if worker is None or os.fork() != 0:
+        return
+    # No other file may stay open here: whoever reads from its other end would never see that the trial has ended.
+    sentinel = worker.sentinel
+    assert isinstance(sentinel, int)
+    os.closerange(0, sentinel)
+    os.closerange(sentinel + 1, os.sysconf("SC_OPEN_MAX"))
+    ended = select.poll()
+    ended.register(sentinel)
+    ended.poll()
+    kill_tree(trial)
+    os._exit(0)

@@ -136,15 +136,17 @@ class Worker:
         return replace(job, resume=file)
 
     def _follow(self, trial: LeasedTrial, process: TrialProcess) -> Outcome | TrialFailure | Verdict:
-        """Pass reports on and verdicts back until the trial ends, or is killed because it did not heed its verdict."""
+        """Pass reports on and verdicts back until the trial ends, or is killed: over its time, or deaf to its verdict."""
         deadline: float | None = None
+        watch = Watch(trial)
         while True:
             message: Message | None = process.receive(_POLL_SECONDS)
             if isinstance(message, Outcome | TrialFailure):
                 return message
             if isinstance(message, Checkpoint):
-                trial.hand_over(message)
+                trial.save_checkpoint(message, wait=False)
             elif message is not None:
+                watch.heard()
                 process.reply(self._report(trial, message))
             told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
             if told.stop:
@@ -152,6 +154,8 @@ class Worker:
                 deadline = deadline or time.monotonic() + grace
                 if time.monotonic() >= deadline:
                     return told
+            elif (late := watch.late()) is not None:
+                return TrialFailure("timeout", late)
 
     def _report(self, trial: LeasedTrial, metrics: Sequence[Metric]) -> Verdict:
         verdict = trial.report_metrics(metrics)
@@ -193,6 +197,25 @@ class Worker:
                 log.warning("no answer from the service; trying again", error=str(error), seconds=pause)
                 self.stopping.wait(pause)
                 pause = min(pause * 2, 5.0)
+
+
+class Watch:
+    """How long a trial may go on, by its study's timeouts."""
+
+    def __init__(self, trial: LeasedTrial) -> None:
+        self.timeouts = parse(trial.spec).timeouts
+        self._began = self._heard = time.monotonic()
+        # Earlier attempts count too.
+        self._before = (self.timeouts.trial_seconds or 0.0) - (trial.seconds_left or 0.0)
+
+    def heard(self) -> None:
+        """It has reported."""
+        self._heard = time.monotonic()
+
+    def late(self) -> str | None:
+        """Why it is to end; None if it may go on."""
+        now = time.monotonic()
+        return self.timeouts.exceeded(seconds=self._before + now - self._began, silent=now - self._heard)
 
 
 def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:

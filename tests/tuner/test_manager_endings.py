@@ -278,14 +278,6 @@ def test_different_failures_do_not_pause_a_study(service: Service, clock: Clock,
     assert bench.study().state == "running"
 
 
-def test_one_trial_that_worked_keeps_a_study_going(service: Service, clock: Clock) -> None:
-    bench = make_bench(service, clock)
-    bench.complete(0.5)
-    for _ in range(4):
-        bench.fail(bench.lease(), message="out of luck")
-    assert bench.study().state == "running"
-
-
 def test_losing_a_worker_in_a_stopped_study_changes_nothing(bench: Bench) -> None:
     bench.lease()
     bench.service.lifecycle.stop(bench.study_id, actor=Actor(), now=bench.clock())

@@ -173,6 +173,13 @@ def best_trial(
     return None if best is None else best.as_ended
 
 
+def newest_ended(connection: Connection, study_id: str, *, limit: int) -> list[Trial]:
+    """Those that have ended, the newest first."""
+    query = select(trials).where(trials.c.study_id == study_id, trials.c.finished_at.is_not(None))
+    query = query.order_by(trials.c.finished_at.desc(), trials.c.number.desc()).limit(limit)
+    return [_trial(row) for row in connection.execute(query).mappings()]
+
+
 def best_trials(connection: Connection, study_id: str, *, maximize: bool, limit: int) -> list[int]:
     """The ids of the best trials that have ended and could be extended."""
     query = select(trials.c.id).where(trials.c.study_id == study_id, trials.c.value.is_not(None))
