@@ -93,6 +93,7 @@ class StudyAnswer(StudySpec):
     """A study: what was posted, with every default filled in, and how far it is."""
 
     id: str
+    version: int
     state: StudyState
     reason: str | None
     created_at: datetime
@@ -113,6 +114,7 @@ class StudyAnswer(StudySpec):
         return cls(
             **dict(study.spec),
             id=study.id,
+            version=study.version,
             state=study.state,
             reason=study.reason,
             created_at=study.created_at,

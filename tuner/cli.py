@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from studies.errors import InvalidInput
-from tuner.commands import database, run, serve, studies, tokens, winner, worker
+from tuner.commands import database, run, serve, studies, tokens, trials, winner, worker
 from tuner.errors import Refused, TunerError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(run.run)
 app.command()(serve.serve)
 app.command()(worker.worker)
 app.add_typer(studies.app, name="studies")
+app.add_typer(trials.app, name="trials")
 app.command()(winner.best)
 app.command()(winner.predict)
 app.add_typer(tokens.app, name="tokens")

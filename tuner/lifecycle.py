@@ -68,19 +68,19 @@ class Lifecycle:
 
         return self.ledger.change(work)
 
-    def pause(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
-        """Hand out no more trials; those that run are told to stop and wait to go on."""
-        return self._set_state(study_id, "paused", ("running",), "paused by a user", actor, now)
+    def pause(self, study_id: str, *, actor: Actor, now: datetime, version: int | None = None) -> Study:
+        """Hand out no more trials; those that run are told to stop and wait to go on. `version` as in `change_study`."""
+        return self._set_state(study_id, "paused", ("running",), "paused by a user", actor, now, version=version)
 
-    def resume(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+    def resume(self, study_id: str, *, actor: Actor, now: datetime, version: int | None = None) -> Study:
         """Go on with a paused study; one that has nothing left to do ends."""
 
         def work(change: Change) -> None:
             settle(change, _get(change, study_id), now)
 
-        return self._set_state(study_id, "running", ("paused",), None, actor, now, also=work)
+        return self._set_state(study_id, "running", ("paused",), None, actor, now, version=version, also=work)
 
-    def stop(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
+    def stop(self, study_id: str, *, actor: Actor, now: datetime, version: int | None = None) -> Study:
         """End the study now. Trials that run or wait end as stopped and keep their last reported value.
 
         One that was over already and runs for an extended trial is over again as it was.
@@ -94,13 +94,14 @@ class Lifecycle:
             study = _get(change, study_id)
             if study.reopened_from is None:
                 return None
+            _check_version(study, version)
             work(change)
             close_again(change, study, now)
             note(change, actor, "study.stopped", study.id, now, study.name)
             return _get(change, study_id)
 
-        over = self.ledger.change(was_over)
-        return over or self._set_state(study_id, "stopped", LIVE_STUDY_STATES, "stopped by a user", actor, now, also=work)
+        over, reason = self.ledger.change(was_over), "stopped by a user"
+        return over or self._set_state(study_id, "stopped", LIVE_STUDY_STATES, reason, actor, now, version=version, also=work)
 
     def stop_trial(self, study_id: str, number: int, *, actor: Actor, now: datetime) -> Trial:
         """End one trial now; it keeps its last reported value. One that has ended stays as it is."""
@@ -128,8 +129,7 @@ class Lifecycle:
 
         def work(change: Change) -> Study:
             study = _get(change, study_id)
-            if version is not None and version != study.version:
-                raise StaleVersion()
+            _check_version(study, version)
             _check_changeable(study, changes)
             spec = _changed_spec(study, changes)
             if {"parameters", "constraints"} & changes.keys():
@@ -210,12 +210,14 @@ class Lifecycle:
         actor: Actor,
         now: datetime,
         *,
+        version: int | None,
         also: Any = None,
     ) -> Study:
         """Change a study's state; asked for twice, the second time changes nothing."""
 
         def work(change: Change) -> Study:
             study = _get(change, study_id)
+            _check_version(study, version)
             if study.state == state:
                 return study
             if not study_rows.set_state(change.connection, study.id, state, allowed_from=allowed_from, reason=reason, now=now):
@@ -330,6 +332,11 @@ def _get_trial(change: Change, study_id: str, number: int) -> Trial:
     if trial is None:
         raise NotFound(f"no trial {number} in study {study_id!r}")
     return trial
+
+
+def _check_version(study: Study, version: int | None) -> None:
+    if version is not None and version != study.version:
+        raise StaleVersion()
 
 
 def _check_changeable(study: Study, changes: Mapping[str, Any]) -> None:

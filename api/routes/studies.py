@@ -26,6 +26,9 @@ from tuner.spec import CheckedStudy, check, constraints_of, facts_of, parse
 from tuner.starts import Lessons, first_trials, learn
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
+IfMatch = Annotated[
+    Text | None, Header(max_length=100, description="An ETag: only if nobody has changed the study since it was read.")
+]
 
 
 @router.post(
@@ -101,7 +104,7 @@ def change_study(
     actor: ActorDep,
     now: Now,
     response: Response,
-    if_match: Annotated[Text | None, Header(max_length=100)] = None,
+    if_match: IfMatch = None,
 ) -> StudyAnswer:
     """Change a live study; with `If-Match`, only if nobody else has changed it since it was read."""
     changed = service.lifecycle.change_study(study.id, body, version=_version(if_match), actor=actor, now=now)
@@ -109,21 +112,27 @@ def change_study(
 
 
 @router.post("/{study_id}/pause", dependencies=[requires("editor")])
-def pause_study(study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response) -> StudyAnswer:
+def pause_study(
+    study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response, if_match: IfMatch = None
+) -> StudyAnswer:
     """Start no more trials; those that run give their workers free."""
-    return _answer(service, service.lifecycle.pause(study.id, actor=actor, now=now), now, response)
+    return _answer(service, service.lifecycle.pause(study.id, version=_version(if_match), actor=actor, now=now), now, response)
 
 
 @router.post("/{study_id}/resume", dependencies=[requires("editor")])
-def resume_study(study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response) -> StudyAnswer:
+def resume_study(
+    study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response, if_match: IfMatch = None
+) -> StudyAnswer:
     """Go on with a paused study."""
-    return _answer(service, service.lifecycle.resume(study.id, actor=actor, now=now), now, response)
+    return _answer(service, service.lifecycle.resume(study.id, version=_version(if_match), actor=actor, now=now), now, response)
 
 
 @router.post("/{study_id}/stop", dependencies=[requires("editor")])
-def stop_study(study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response) -> StudyAnswer:
+def stop_study(
+    study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now, response: Response, if_match: IfMatch = None
+) -> StudyAnswer:
     """End a study now; trials that run or wait end as stopped."""
-    return _answer(service, service.lifecycle.stop(study.id, actor=actor, now=now), now, response)
+    return _answer(service, service.lifecycle.stop(study.id, version=_version(if_match), actor=actor, now=now), now, response)
 
 
 @router.delete("/{study_id}", dependencies=[requires("admin")], status_code=204)

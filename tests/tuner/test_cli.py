@@ -4,12 +4,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api.conftest import Live, serving
 from tests.simulation import study_body
 from tuner.cli import main
+from tuner.client import Client
 from tuner.settings import Settings
 
 Run = Callable[..., tuple[int, str]]
@@ -95,3 +97,40 @@ def test_the_schema_can_be_brought_up_to_date(run: Run, tmp_path: Path) -> None:
     status, printed = run("db", "upgrade", "--database", f"sqlite:///{tmp_path / 'new.db'}")
     assert (status, printed.strip()) == (0, "the schema is up to date")
     assert (tmp_path / "new.db").stat().st_size > 0
+
+
+def test_a_study_and_its_trials_are_controlled_from_the_command_line(run: Run, live: Live) -> None:
+    with Client(live.url, live.token) as client:
+        client.post("/studies", study_body(budget={"trials": 2}))
+        [trial] = [client.lease(client.register())]
+        assert trial is not None
+        with trial:
+            trial.report(step=1, epoch=1.0, accuracy=0.5)
+            trial.finish({"accuracy": 0.5})
+
+    def told(*arguments: str) -> Any:
+        status, printed = run(*arguments, "--json")
+        assert status == 0, printed
+        return json.loads(printed)
+
+    version = told("studies", "show", "simulated")["version"]
+    changed = told("studies", "set", "simulated", "budget.trials=3", "parallelism=8", "pruner.name=median", "notes=é")
+    assert (changed["budget"]["trials"], changed["parallelism"], changed["notes"]) == (3, 8, "é")
+    assert (changed["pruner"]["name"], changed["version"]) == ("median", version + 1)
+    status, printed = run("studies", "set", "simulated", "parallelism=9", "--if-version", str(version))
+    assert status == 1 and "changed since" in printed
+    status, printed = run("studies", "set", "simulated", "parallelism=0")
+    assert status == 2 and "error parallelism: " in printed
+    assert run("studies", "set", "simulated", "parallelism")[0] == 2
+
+    assert told("trials", "extend", "simulated", "0", "--epochs", "2")["extension"]["until"] == 3
+    assert told("trials", "stop", "simulated", "0")["state"] == "completed"
+    clone = told("trials", "clone", "simulated", "0", "learning_rate=1e-4")
+    assert (clone["number"], clone["state"], clone["params"]["learning_rate"]) == (1, "waiting", 1e-4)
+    assert told("trials", "add", "simulated", "batch_size=16")["params"]["batch_size"] == 16
+    assert [t["number"] for t in told("trials", "list", "simulated", "--state", "waiting")] == [1, 2]
+    assert told("trials", "show", "simulated", "0")["attempts"][0]["outcome"] == "completed"
+    assert run("trials", "clone", "simulated", "0", "nonsense=1")[0] == 2
+    assert run("trials", "extend", "simulated", "1")[0] == 1
+    for command in (("list", "simulated"), ("show", "simulated", "0"), ("stop", "simulated", "1")):
+        assert run("trials", *command)[0] == 0

@@ -222,7 +222,7 @@ def test_hours_are_never_overshot(service: Service, clock: Clock, limit: str, gp
             lease = service.manager.lease(worker_id, now=clock())
             if lease is not None and bench.trial(lease.trial).number % 2:
                 bench.finish(lease, 0.5)
-        service.manager.expire(now=clock())
+        service.manager.settle_all(now=clock())
         for trial in bench.trials():
             if trial.state == "running":
                 service.manager.heartbeat(str(trial.lease_id), now=clock())

@@ -178,3 +178,50 @@ def test_a_trial_dies_with_its_worker(texts: Path, tmp_path: Path) -> None:
 def test_warming_up_and_looking_for_gpus_leaves_no_process_behind() -> None:
     warm_up()
     assert all({"name", "memory"} == set(gpu) for gpu in detect_gpus())
+
+
+# A training that starts a process in a session of its own, then sits in C code with Python's lock: none of its threads runs.
+DEAF_WORKER = """
+import ctypes, dataclasses, os, subprocess, sys, time
+from pathlib import Path
+from studies import catalog
+from studies.definition import DataSpec, Job, Metric
+from tuner import trial_process
+
+def train(job, report, keep):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    report([Metric(name="pid", value=child.pid, step=os.getpid(), epoch=1.0)])
+    ctypes.PyDLL(None).sleep(600)
+
+def deaf(task):
+    return dataclasses.replace(catalog.definition(task), train=train)
+
+trial_process.definition = deaf
+
+if __name__ == "__main__":
+    job = Job(task="text-classification", model="", data=DataSpec(train=""), metric="accuracy", direction="maximize", params={},
+              data_seed=0, seed=0, fingerprint=None, device="cpu", threads=1, folder=Path(sys.argv[1]))
+    trial_process._PRELOADED.clear()
+    process = trial_process.TrialProcess(job, {})
+    [pids] = process.receive(120)
+    process.reply(None)
+    time.sleep(0.5)
+    print(pids.step, int(pids.value), flush=True)
+    if sys.argv[2] == "end":
+        process.end()
+    else:
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("how", ["end", "killed"])
+def test_nothing_of_a_deaf_trial_outlives_its_end_or_its_worker(tmp_path: Path, how: str) -> None:
+    script = tmp_path / "deaf.py"
+    script.write_text(DEAF_WORKER)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), how], env=environment, stdout=subprocess.PIPE, text=True, timeout=200
+    )
+    assert done.returncode == (0 if how == "end" else -signal.SIGKILL)
+    trial, child = map(int, done.stdout.split())
+    assert gone(trial, 10) and gone(child, 10)

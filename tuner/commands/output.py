@@ -80,6 +80,35 @@ def read_study_file(file: Path) -> dict[str, Any]:
     return raw | ({"model": _absolute(model)} if isinstance(model, str) and Path(model).exists() else {})
 
 
+def assignments(given: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs, each value read as in a study file. Raises InvalidInput."""
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise InvalidInput.at(pair, "must be of the form NAME=VALUE")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if isinstance(value, str) and (read := as_number(value)) is not None:
+            value = read  # YAML reads 1e-4 as text
+        found[name] = "" if text == "" else value
+    return found
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"budget.trials": 5}` as `{"budget": {"trials": 5}}`."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *sections, name = path.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return tree
+
+
 def _absolute(source: object) -> object:
     """A path relative to here would mean another file to a service that was started elsewhere."""
     # What YAML reads as text may still be a share: 1e-1.

@@ -20,7 +20,7 @@ from studies.errors import InvalidInput
 from tuner.client import Client, local_service
 from tuner.commands.follow import follow
 from tuner.commands.output import JsonFlag, console, number, params, print_json, read_study_file
-from tuner.commands.studies import trials_table
+from tuner.commands.trials import trials_table
 from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
 from tuner.pool.processes import LocalWorkers, end_of

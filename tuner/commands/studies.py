@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tuner.client import Client
-from tuner.commands.output import JsonFlag, ServerOption, console, duration, number, params, print_json, read_study_file, table
+from tuner.commands.output import JsonFlag, ServerOption, assignments, console, nested, number, print_json, read_study_file, table
+from tuner.commands.trials import trials_table
 
 app = typer.Typer(help="List, show and control studies over REST.", no_args_is_help=True)
 StudyArgument = Annotated[str, typer.Argument(help="A study's name or id.")]
@@ -75,6 +76,26 @@ for _action, _past in (("pause", "paused"), ("resume", "resumed"), ("stop", "sto
     _control(_action, _past)
 
 
+@app.command("set")
+def set_study(
+    study: StudyArgument,
+    changes: Annotated[list[str], typer.Argument(help="Such as budget.trials=100 parallelism=8 pruner.name=median notes=….")],
+    if_version: Annotated[int | None, typer.Option(help="Only if the study still has this version (`show --json`).")] = None,
+    as_json: JsonFlag = False,
+    server: ServerOption = None,
+) -> None:
+    """Change a study: budget, parallelism, pruner, notes, tags. One that has completed goes on if its budget allows."""
+    with Client(server) as client:
+        found = client.study(study)
+        etag = f'"{found["version"] if if_version is None else if_version}"'
+        body = nested(assignments(changes))
+        changed = client.call("PATCH", f"/studies/{found['id']}", body=body, headers={"If-Match": etag})
+    if as_json:
+        print_json(changed)
+    else:
+        console.print(f"changed {changed['name']} ({changed['id']}), which is {changed['state']}", markup=False)
+
+
 @app.command()
 def export(
     study: StudyArgument,
@@ -95,15 +116,6 @@ def delete(study: StudyArgument, server: ServerOption = None) -> None:
     with Client(server) as client:
         client.call("DELETE", f"/studies/{client.study(study)['id']}")
     console.print(f"deleted {study}", markup=False)
-
-
-def trials_table(trials: list[dict[str, Any]], metric: str, *, title: str | None = None) -> Any:
-    """Trials as people compare them."""
-    rows = [
-        [t["number"], t["state"], number(t["value"]), number(t["epoch"], 0), params(t["params"]), duration(t["seconds"])]
-        for t in trials
-    ]
-    return table(["trial", "state", metric, "epochs", "parameters", "time"], rows, title=title)
 
 
 def _progress(study: dict[str, Any]) -> str:

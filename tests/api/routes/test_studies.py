@@ -280,3 +280,31 @@ def test_the_audit_log_tells_who_changed_what(admin: TestClient, post_study: Pos
         ("study.paused", study["id"], "admin", "testclient"),
         ("study.create", study["id"], "admin", "testclient"),
     ]
+
+
+def test_a_study_is_controlled_only_if_it_is_as_it_was_read(admin: TestClient, post_study: PostStudy) -> None:
+    post_study()
+
+    def control(action: str, etag: str) -> int:
+        return admin.post(f"/api/v1/studies/parity/{action}", headers={"If-Match": etag}).status_code
+
+    assert control("pause", '"7"') == 412
+    assert control("pause", '"1"') == 200
+    for action in ("resume", "stop"):
+        assert control(action, '"1"') == 412
+    assert admin.get("/api/v1/studies/parity").json()["version"] == 2
+    assert control("resume", '"2"') == 200
+    assert control("stop", '"3"') == 200
+
+
+@both_databases
+def test_a_completed_study_goes_on_under_a_larger_budget(admin: TestClient, post_study: PostStudy, trainer: Trainer) -> None:
+    post_study(budget={"trials": 1})
+    trainer.complete(0.5)
+    study = admin.get("/api/v1/studies/parity").json()
+    assert (study["state"], study["progress"]) == ("completed", 1.0)
+    answer = admin.patch("/api/v1/studies/parity", json={"budget": {"trials": 2}})
+    assert (answer.json()["state"], answer.json()["finished_at"]) == ("running", None)
+    trainer.complete(0.6)
+    assert admin.get("/api/v1/studies/parity").json()["state"] == "completed"
+    assert "budget.trials 1 → 2" in admin.get("/api/v1/audit").json()["items"][0]["detail"]

@@ -196,3 +196,19 @@ def test_the_best_trial(admin: TestClient) -> None:
 def test_there_is_no_best_before_the_first_value(admin: TestClient, post_study: PostStudy) -> None:
     post_study()
     assert admin.get("/api/v1/studies/parity/best").status_code == 404
+
+
+@both_databases
+@pytest.mark.usefixtures("given")
+def test_a_finished_trial_is_given_more_epochs(admin: TestClient, trainer: Trainer) -> None:
+    answer = admin.post(f"{TRIALS}/0/extend", json={"epochs": 2})
+    assert answer.status_code == 200
+    extension = answer.json()["extension"]
+    assert (answer.json()["state"], extension["before"]["state"], extension["before"]["value"]) == ("waiting", "completed", 0.5)
+    assert extension["first"] == extension["before"]
+    lease = trainer.lease()
+    assert (lease["trial"], lease["legs"], lease["params"]["epochs"]) == (0, extension["legs"], extension["until"])
+    assert admin.post(f"{TRIALS}/0/extend", json={"epochs": 2}).status_code == 409
+    assert wrong_fields(admin.post(f"{TRIALS}/1/extend", json={"epochs": 0})) == ["epochs"]
+    assert wrong_fields(admin.post(f"{TRIALS}/1/extend", json={})) == ["epochs"]
+    assert [entry["action"] for entry in admin.get("/api/v1/audit").json()["items"]][0] == "trial.extend"
