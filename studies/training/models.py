@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from studies.errors import InvalidInput, TrialFailure
-from studies.models import resolve
+from studies.training.convert import folder_of
 from studies.training.predict import quietly
 
 RECORD = "tuner.json"
@@ -42,7 +42,7 @@ def load_classifier(
     """
     quietly()
     try:
-        location = resolve(reference)
+        location = folder_of(reference)
         _check_here(location)
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
@@ -61,7 +61,7 @@ def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: floa
         _set_dropout(config, dropout)
     try:
         model: PreTrainedModel = head.from_pretrained(
-            resolve(reference),
+            folder_of(reference),
             config=config,
             dtype=torch.float32,
             use_safetensors=True,

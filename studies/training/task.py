@@ -67,6 +67,8 @@ class Task:
     evaluate: Callable[[Any, Encoded, str], Evaluation]
     evaluates_whole: bool = False  # `evaluate` needs the model itself, for example to generate
     augment: Callable[[Batch], Batch] = unchanged  # the inputs of a training batch, changed at random by torch's generator
+    # Instead of `Evaluation.predictions`: texts that the best model (on a device) writes at the end, for people to read.
+    samples: Callable[[Any, str], Sequence[Mapping[str, Any]]] | None = None
 
 
 Prepare = Callable[[Job, Settings], Task]

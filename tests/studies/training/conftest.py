@@ -11,7 +11,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, BertTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from studies.definition import Checkpoint, DataSpec, Definition, Job, Outcome, ParamValue, Verdict
 from studies.text_classification import DEFINITION
@@ -105,3 +106,36 @@ def train_tiny(definition: Definition, model: str, data: DataSpec, folder: Path,
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def word_decoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a Llama of 2 blocks of width 32, with random weights, and a tokenizer of our words that knows an end."""
+    folder = tmp_path_factory.mktemp("decoder")
+    tokenizer = ending_tokenizer(end=False)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def ending_tokenizer(end: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer of our words whose token 0 ends a text and pads it; `end`: it puts one after each text."""
+    words = ["</s>", "<unk>", *FILLERS, *(word for group in WORDS.values() for word in group)]
+    inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    if end:
+        inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, eos_token="</s>", pad_token="</s>", unk_token="<unk>", model_max_length=32
+    )

@@ -1,0 +1,149 @@
+"""Models that packages ship in another form, made into a folder that transformers reads: once a machine."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, processors
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from studies.builtin import PREFIX, model_folder
+from studies.models import resolve
+from studies.packages import converted
+from studies.training.ssru import SsruConfig, SsruTranslator
+
+
+def folder_of(reference: str) -> str:
+    """What `from_pretrained` takes for a study's `model`, converted if need be. Raises InvalidInput at `model`."""
+    name = reference.removeprefix(PREFIX)
+    if not reference.startswith(PREFIX) or name not in _CONVERTERS:
+        return resolve(reference)
+    folder = converted() / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Trials that start at once wait for the first of them.
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            _CONVERTERS[name](model_folder(name), part)
+            part.rename(folder)
+    return str(folder)
+
+
+def _smollm2(package: Path, folder: Path) -> None:
+    """Four-bit weights as fp32, so that they can be trained."""
+    file = next(package.glob("*.gguf")).name
+    quantised = AutoModelForCausalLM.from_pretrained(package, gguf_file=file, dtype=torch.float32)
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = LlamaForCausalLM(config)  # type: ignore[arg-type]
+    model.load_state_dict(quantised.state_dict())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
+
+
+def _marian(package: Path, folder: Path) -> None:
+    """Marian's binary file: eight-bit weights divided by their multiplier."""
+    files = next((package / "resources" / "models").glob("enpt-*"))
+    tensors = read_marian(next(files.glob("model.*.bin")))
+    config = SsruConfig(vocab_size=tensors["Wemb"].shape[0], eos_token_id=0, pad_token_id=0, decoder_start_token_id=0)
+    model = SsruTranslator(config)
+    model.load_state_dict(_named(tensors))
+    model.save_pretrained(folder)
+    inner = Tokenizer.from_file(str(files / "tokenizer.json"))
+    # A text that has no end would be translated over and over.
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, eos_token="</s>", unk_token="<unk>", pad_token="</s>", model_max_length=512
+    )
+    tokenizer.save_pretrained(folder)
+
+
+def read_marian(path: Path) -> dict[str, Tensor]:
+    """The tensors of a Marian model file, as fp32; matrices of eight-bit weights as [inputs, outputs].
+
+    Marian's `common/binary.cpp`: version and number of items, a header each (lengths of name, type, shape and data), then all
+    names, all shapes, a gap, all data. Eight-bit data ends with the multiplier that made it; matrices lie transposed.
+    """
+    content = path.read_bytes()
+    _, count = struct.unpack_from("<QQ", content, 0)
+    headers = [struct.unpack_from("<QQQQ", content, 16 + 32 * index) for index in range(count)]
+    place = 16 + 32 * count
+    names, shapes = [], []
+    for name_length, *_ in headers:
+        names.append(content[place : place + name_length - 1].decode())
+        place += name_length
+    for _, _, dimensions, _ in headers:
+        shapes.append(struct.unpack_from(f"<{dimensions}i", content, place))
+        place += 4 * dimensions
+    place += 8 + struct.unpack_from("<Q", content, place)[0]
+    tensors = {}
+    for name, shape, (_, kind, _, length) in zip(names, shapes, headers, strict=True):
+        data = content[place : place + length]
+        place += length
+        if name.startswith("special:") or name.endswith("QuantMultA"):
+            continue
+        size = int(np.prod(shape))
+        if kind == _EIGHT_BITS:
+            multiplier = struct.unpack_from("<f", data, size)[0]
+            values = np.frombuffer(data, np.int8, size).astype(np.float32) / multiplier
+            values = values.reshape(shape) if name == "Wemb" else values.reshape(shape[::-1]).T
+        else:
+            values = np.frombuffer(data, np.float32, size).reshape(shape)
+        tensors[name] = torch.from_numpy(np.array(values, order="C"))
+    return tensors
+
+
+_EIGHT_BITS = 0x4101
+_PARTS = {
+    "self": "attention",
+    "context": "attention",
+    "ffn": "feed_forward",
+    "rnn": "recurrence",
+}
+_WEIGHTS = {
+    "Wq": "query.weight",
+    "Wk": "key.weight",
+    "Wv": "value.weight",
+    "Wo": "out.weight",
+    "bq": "query.bias",
+    "bk": "key.bias",
+    "bv": "value.bias",
+    "bo": "out.bias",
+    "W1": "wide.weight",
+    "W2": "narrow.weight",
+    "b1": "wide.bias",
+    "b2": "narrow.bias",
+    "W": "candidate.weight",
+    "Wf": "forget.weight",
+    "bf": "forget.bias",
+    "Wo_ln_scale": "norm.weight",
+    "Wo_ln_bias": "norm.bias",
+    "ffn_ln_scale": "norm.weight",
+    "ffn_ln_bias": "norm.bias",
+}
+_NAME = re.compile(r"(encoder|decoder)_l(\d+)_(self|context|ffn|rnn)_(\w+)")
+
+
+def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Marian's tensors under our names; PyTorch keeps matrices as [outputs, inputs]."""
+    found = {"embeddings.weight": tensors["Wemb"], "bias": tensors["decoder_ff_logit_out_b"].flatten()}
+    for name, tensor in tensors.items():
+        if match := _NAME.fullmatch(name):
+            side, layer, part, weight = match.groups()
+            ours = f"{side}.{int(layer) - 1}.{_PARTS[part]}.{_WEIGHTS[weight]}"
+            found[ours] = tensor.T.contiguous() if weight.startswith("W") and "ln" not in weight else tensor.flatten()
+    return found
+
+
+_CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {"smollm2": _smollm2, "marian-en-pt": _marian}
