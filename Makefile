@@ -40,6 +40,9 @@ faults: install
 # Minutes each; the tables of docs/performance.md.
 bench: install
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.restart
+	$(BIN)/python -m benchmarks.workers
 
 browser:
 	@tests/browser/ensure_chromium.sh

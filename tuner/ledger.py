@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar
 
 from studies.definition import ParamValue
 from tuner.db.engine import Connection, Database
 from tuner.db.metric_rows import metrics_of_study
 from tuner.db.space_rows import priors_of
-from tuner.db.study_rows import set_search_attrs
+from tuner.db.study_rows import get_study, set_search_attrs
 from tuner.db.trial_rows import trials_of
+from tuner.errors import Unavailable
 from tuner.events import EventLog, Kind
 from tuner.records import Study, Trial
 from tuner.search import Search, Suggestion
 from tuner.spec import pruning_metric
 
 Result = TypeVar("Result")
+REBUILT_AT_ONCE = 500  # trials: within a transaction, which holds up all others for so long as it takes
+_TRIES = 3
+
+
+class SearchMissing(Exception):
+    """A long study's search is not in memory, and must be rebuilt before the transaction can be run."""
+
+    def __init__(self, study_id: str) -> None:
+        super().__init__(study_id)
+        self.study_id = study_id
 
 
 class Change:
     """One transaction: its connection, the search of each study, and what to tell once it is committed."""
 
-    def __init__(self, connection: Connection, searches: dict[str, Search]) -> None:
+    def __init__(self, connection: Connection, searches: dict[str, Search], waited_for: frozenset[str]) -> None:
         self.connection = connection
         self.news: list[tuple[Kind, dict[str, Any]]] = []
         self._searches = searches
+        self._waited_for = waited_for  # studies whose search this call has waited for: it waits once
+        self.stirred: set[str] = set()  # studies whose rows have changed in a way that a search being rebuilt would miss
         self._touched: set[str] = set()  # studies whose search may hold what is not in rows yet
 
     def search(self, study: Study) -> Search:
-        """The study's search, rebuilt from rows if it is not in memory."""
-        self._touched.add(study.id)
+        """The study's search, rebuilt from rows if it is not in memory. Raises SearchMissing, which `Ledger` sees to."""
         if study.id not in self._searches:
-            reports = metrics_of_study(self.connection, study.id, name=pruning_metric(study.spec))
-            trials, priors = trials_of(self.connection, study.id), priors_of(self.connection, study.id)
-            self._searches[study.id] = Search(study, trials, reports, priors)
+            if study.n_created > REBUILT_AT_ONCE and study.id not in self._waited_for:
+                raise SearchMissing(study.id)
+            self._searches[study.id] = rebuilt(self.connection, study)
+        self._touched.add(study.id)
         return self._searches[study.id]
 
     def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
@@ -48,11 +63,13 @@ class Change:
 
     def forget_search(self, study_id: str) -> None:
         """Rows have changed in a way that the search in memory cannot follow."""
+        self.stirred.add(study_id)
         self._searches.pop(study_id, None)
 
     def tell_search(self, trial: Trial) -> None:
         """A trial has ended; a search that is not in memory will read so from its row."""
         self._touched.add(trial.study_id)
+        self.stirred.add(trial.study_id)
         if trial.study_id in self._searches:
             self._searches[trial.study_id].tell(trial)
 
@@ -74,39 +91,66 @@ class Ledger:
     def __init__(self, database: Database, events: EventLog) -> None:
         self.database = database
         self.events = events
-        self.searches: dict[str, Search] = {}  # by study; used on the writer's thread only
+        # All of these are used on the writer's thread only.
+        self.searches: dict[str, Search] = {}  # by study
+        self._open: list[Change] = []  # of the present transaction
+        self._stirred: Counter[str] = Counter()  # study → how many changes have stirred it
+        self._rebuilds: dict[str, Future[None]] = {}
+        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-rebuild")
         database.on_rollback = self.searches.clear
+        database.on_rerun = self._undo_open
 
     def read(self) -> AbstractContextManager[Connection]:
         return self.database.read()
 
     def change(self, work: Callable[[Change], Result]) -> Result:
         """Run `work` in one transaction; listeners hear of it after the commit."""
-        return self._told(self.database.write(self._in_transaction(work)))
+        self.database.check_may_wait()
+        return self.begin(work).result()
 
     def begin(self, work: Callable[[Change], Result]) -> Future[Result]:
         """As `change`, for who can wait without holding a thread."""
         told: Future[Result] = Future()
         told.set_running_or_notify_cancel()  # who stops waiting stops nothing
+        self._try(work, told, frozenset())
+        return told
 
+    def _try(self, work: Callable[[Change], Result], told: Future[Result], waited_for: frozenset[str]) -> None:
         def tell(done: Future[tuple[Result, Change]]) -> None:
+            self._open.clear()
             problem = done.exception()
-            if problem is None:
+            if isinstance(problem, SearchMissing):
+                self._rebuild(problem.study_id).add_done_callback(partial(try_again, problem.study_id))
+            elif problem is not None:
+                told.set_exception(problem)
+            else:
                 told.set_result(self._told(done.result()))
+
+        def try_again(study_id: str, rebuild: Future[None]) -> None:
+            problem = rebuild.exception()
+            if problem is None:
+                self._try(work, told, waited_for | {study_id})
             else:
                 told.set_exception(problem)
 
-        self.database.begin(self._in_transaction(work)).add_done_callback(tell)
-        return told
+        try:
+            self.database.begin(self._in_transaction(work, waited_for)).add_done_callback(tell)
+        except Unavailable as error:
+            told.set_exception(error)
 
-    def _in_transaction(self, work: Callable[[Change], Result]) -> Callable[[Connection], tuple[Result, Change]]:
+    def _in_transaction(
+        self, work: Callable[[Change], Result], waited_for: frozenset[str]
+    ) -> Callable[[Connection], tuple[Result, Change]]:
         def in_transaction(connection: Connection) -> tuple[Result, Change]:
-            change = Change(connection, self.searches)
+            change = Change(connection, self.searches, waited_for)
+            self._open.append(change)
             try:
-                return work(change), change
+                result = work(change)
             except BaseException:
                 change.undo()
                 raise
+            self._stirred.update(change.stirred)
+            return result, change
 
         return in_transaction
 
@@ -115,3 +159,41 @@ class Ledger:
         for kind, data in change.news:
             self.events.publish(kind, **data)
         return result
+
+    def _undo_open(self) -> None:
+        for change in self._open:
+            change.undo()
+        self._open.clear()
+
+    def _rebuild(self, study_id: str) -> Future[None]:
+        """Rebuild a long study's search on a thread of its own, so that other studies go on meanwhile."""
+        running = self._rebuilds.get(study_id)
+        if running is None or running.done():
+            running = self._rebuilds[study_id] = self._builder.submit(self._build, study_id)
+        return running
+
+    def _build(self, study_id: str) -> None:
+        for last in (False,) * (_TRIES - 1) + (True,):
+            # Asked on the writer's thread: what was done before is committed by the time the answer is here.
+            before = self.database.write(lambda _: self._stirred[study_id])
+            with self.read() as connection:
+                study = get_study(connection, study_id)
+                search = None if study is None else rebuilt(connection, study)
+            if search is None or self.database.write(partial(self._keep, study_id, search, before, last)):
+                return
+
+    def _keep(self, study_id: str, search: Search, before: int, last: bool, connection: Connection) -> bool:
+        """Take over a search that was rebuilt, unless rows have changed since; `last`: then it is rebuilt here and now."""
+        if self._stirred[study_id] != before:
+            study = get_study(connection, study_id) if last else None
+            if study is None:
+                return last
+            search = rebuilt(connection, study)
+        self.searches[study_id] = search
+        return True
+
+
+def rebuilt(connection: Connection, study: Study) -> Search:
+    """A study's search, from its rows."""
+    reports = metrics_of_study(connection, study.id, name=pruning_metric(study.spec))
+    return Search(study, trials_of(connection, study.id), reports, priors_of(connection, study.id))

@@ -12,6 +12,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -31,10 +32,10 @@ from studies.errors import InvalidInput
 from studies.space import Choice, Fixed, FloatRange, IntRange, active, after_steps, contains, nearest_on_grid, on_grid
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
+from tuner.search_memory import STUDY, Memory
 from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
 from tuner.spec import constraints_of, direction_of, pruning_direction, space_of
 
-_STUDY = 0  # the memory holds one
 _DRAWS = 30  # asked of the sampler for one trial …
 _RANDOM_DRAWS = 10_000  # … and then at random, before a configuration that is known to be allowed is taken
 
@@ -65,7 +66,7 @@ class Search:
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
         self.constraints = constraints_of(study.spec, self.space, study.facts.blocks)
-        self._distributions = {name: distribution_of(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
+        self._distributions = {name: _distribution(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
         self.race = Race(study.spec.pruner, maximize=pruning_direction(study.spec) == "maximize")
         self._open = {name: distribution for name, distribution in self._distributions.items() if not distribution.single()}
         self._propose = make_proposer(study.spec.sampler)
@@ -74,19 +75,19 @@ class Search:
         # The storage is ours, so that trials can be reported to by number without a live Trial object: in a storage of one
         # study, Optuna's trial id is the trial's number after those of earlier studies.
         self._offset = len(priors)
-        self._storage = _Memory()
+        self._storage = Memory()
         self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
         for name, value in study.search_attrs.items():
-            self._storage.set_study_system_attr(_STUDY, name, value)
+            self._storage.set_study_system_attr(STUDY, name, value)
         self._defaults = catalog_definition(study.spec.task).completed({})
         for prior in priors:
-            self._optuna.add_trial(self._frozen(prior.params, OptunaState.COMPLETE, prior.value))
+            self._storage.remember(self._frozen(prior.params, OptunaState.COMPLETE, prior.value))
         self._outside: set[int] = set()  # trials that the present space does not contain
         for trial in trials:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
             frozen = self._frozen(known.params, *ending_of(known), points, known.search_attrs)
-            self._optuna.add_trial(frozen)
+            self._storage.remember(frozen)
             if frozen.state is OptunaState.FAIL:
                 self._outside.add(trial.number)
             self.race.enter(
@@ -101,7 +102,7 @@ class Search:
         What breaks a constraint, or was tried as often as it may be, is never answered but drawn again. Raises InvalidInput
         if what is given leaves no configuration that fulfils the constraints.
         """
-        trial = self._storage.create_new_trial(_STUDY)
+        trial = self._storage.create_new_trial(STUDY)
         if trial != number + self._offset:
             raise RuntimeError(f"trial {number} was asked for, but the next one is {trial - self._offset}")
         params = self._draw(trial, {name: nearest_on_grid(self.space[name], value) for name, value in (given or {}).items()})
@@ -110,7 +111,7 @@ class Search:
                 distribution = self._distributions[name]
                 self._storage.set_trial_param(trial, name, distribution.to_internal_repr(value), distribution)
         self._tried[key_of(params)] += 1
-        study_attrs = dict(self._storage.get_study_system_attrs(_STUDY))
+        study_attrs = dict(self._storage.get_study_system_attrs(STUDY))
         return Suggestion(params=params, search_attrs=self._attrs(number), study_attrs=study_attrs)
 
     def exhausted(self) -> str | None:
@@ -152,7 +153,10 @@ class Search:
                 given=given,
                 tried=self._tried,
             )
-            params = self._propose(draw)
+            # Of several objectives no 25 trials are the best ones, and other samplers look at less than all, or need all.
+            narrow = self.spec.sampler.name == "tpe" and len(study.directions) == 1
+            with self._storage.narrowed() if narrow else nullcontext():
+                params = self._propose(draw)
             if self._acceptable(params, given):
                 return params
         return self._rescue(trial, given)
@@ -234,14 +238,6 @@ class Search:
         )
 
 
-class _Memory(optuna.storages.InMemoryStorage):
-    """Optuna's storage in memory, without the notes that TPE and GP leave for other processes: there are none."""
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        if ":relative_params" not in key:
-            super().set_trial_system_attr(trial_id, key, value)
-
-
 def resource(point: MetricPoint) -> float:
     """What a pruner counts: epochs, or steps where a program reports no epochs."""
     return point.epoch if point.epoch is not None else float(point.step)
@@ -271,7 +267,7 @@ def draw_seed(study_seed: int, number: int, attempt: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def distribution_of(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
+def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution(parameter.values)
     # Optuna warns where the last step does not meet the end of the range: end it there.

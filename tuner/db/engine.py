@@ -34,12 +34,14 @@ class Database:
 
     `guard` runs first in every transaction; what it raises (Unavailable) is raised by all calls in it, none of which ran.
     `on_rollback` is called, from the writer's thread, whenever work that had returned was undone because the commit failed:
-    whoever keeps in memory what rows say must then forget it.
+    whoever keeps in memory what rows say must then forget it. `on_rerun`, likewise, when works that share a transaction are
+    undone to be run anew: only what those did must be forgotten.
     """
 
     def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
         self.engine = make_engine(url)
         self.on_rollback = on_rollback
+        self.on_rerun: Callable[[], None] = on_rollback
         self.guard: Callable[[Connection], None] = lambda connection: None
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._closed = False
@@ -61,9 +63,13 @@ class Database:
 
         Raises whatever `work` raised (its changes are undone), or Unavailable if the commit failed or the database is closed.
         """
+        self.check_may_wait()
+        return self.begin(work).result()
+
+    def check_may_wait(self) -> None:
+        """Raises RuntimeError on the writer's own thread."""
         if threading.current_thread() is self._writer:
             raise RuntimeError("a write inside a write would wait for itself; pass the connection on instead")
-        return self.begin(work).result()
 
     def begin(self, work: Callable[[Connection], Result]) -> Future[Result]:
         """As `write`, for who can wait without holding a thread: what it returns or raises, once it is committed."""
@@ -99,7 +105,7 @@ class Database:
             try:
                 outcomes = self._transact(batch, _run)
             except _LeftChanges:
-                self.on_rollback()
+                self.on_rerun()
                 outcomes = self._transact(batch, _run_apart)
         except (SQLAlchemyError, Unavailable) as error:
             self.on_rollback()
