@@ -68,6 +68,38 @@ class EnqueueBody(Body):
     params: Params
 
 
+class ImportedTrialBody(Body):
+    """A trial that has ended elsewhere. A metric without a name is the study's objective."""
+
+    class Point(Body):
+        """One measured number."""
+
+        name: Name | None = None
+        value: Number
+        step: Count
+        epoch: Annotated[float, Field(ge=0)] | None = None
+        split: Split = "validation"
+
+    state: Literal["completed", "pruned", "stopped", "failed"]
+    params: Params
+    value: Number | None = None
+    values: dict[Name, Number] = {}
+    metrics: Annotated[list[Point], Field(max_length=100_000)] = []
+    reason: LongText | None = None
+    failure_kind: FailureKind | None = None
+    failure_message: LongText | None = None
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+
+
+class ImportBody(Body):
+    """A study that ran elsewhere: what it searched, as a study file says it, and its trials in their order."""
+
+    study: Annotated[Any, DocumentedAs(StudySpec)]
+    trials: Annotated[list[ImportedTrialBody], Field(max_length=100_000)]
+    source: Name = "elsewhere"
+
+
 class CloneBody(Body):
     """What to change in a copy of a trial."""
 

@@ -39,12 +39,20 @@ def read_states(given: Sequence[str], allowed: Sequence[State]) -> list[State]:
     return cast("list[State]", names)
 
 
-def read_where(where: str | None, study: Study) -> list[Condition]:
-    """`value>0.8,learning_rate<1e-4`: all must hold. Raises InvalidInput."""
+def read_where(where: str | None, study: Study, metrics: Collection[tuple[str, str]] = ()) -> list[Condition]:
+    """`value>0.8,learning_rate<1e-4,loss<0.3,train/loss<0.1`: all must hold.
+
+    `metrics` are the (split, name) that trials have reported; of each the last number counts. Raises InvalidInput.
+    """
     if where is None:
         return []
+    named = {f"{split}/{name}": (split, name) for split, name in metrics}
+    named |= {name: (split, name) for split, name in metrics if split == "validation"}
     columns = {name: kind for name, kind in _columns(study).items() if kind != "time"}
-    return [_condition(part, columns) for part in where.split(",")]
+    numbers: dict[str, Kind] = dict.fromkeys(named, "number")
+    return [
+        _condition(part, numbers | columns, {k: v for k, v in named.items() if k not in columns}) for part in where.split(",")
+    ]
 
 
 def read_sort(sort: str, study: Study) -> tuple[str, bool, bool]:
@@ -76,13 +84,16 @@ def _columns(study: Study) -> dict[str, Kind]:
     return params | dict(_COLUMNS)
 
 
-def _condition(part: str, columns: Mapping[str, Kind]) -> Condition:
+def _condition(part: str, columns: Mapping[str, Kind], metrics: Mapping[str, tuple[str, str]]) -> Condition:
     match = _CONDITION.fullmatch(part)
     if match is None:
         raise InvalidInput.at("where", f"{part!r} is no condition; write for example value>0.8,learning_rate<1e-4")
     column, comparison, value = match.groups()
     if column not in columns:
         raise InvalidInput.at("where", f"unknown column {column!r}; {known(list(columns))}")
+    if column in metrics:
+        split, name = metrics[column]
+        return Condition(name, cast("Comparison", comparison), _number(column, value), split)
     if columns[column] == "number":
         return Condition(column, cast("Comparison", comparison), _number(column, value))
     if comparison not in ("=", "!="):

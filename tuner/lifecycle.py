@@ -50,7 +50,7 @@ class Lifecycle:
         `idempotency` is (key, hash of the body): the same request sent again answers the study it made before.
         Raises Conflict if a live study has the name, or the key came with another body.
         """
-        study = _new_study(checked, now)
+        study = new_study(checked, now)
 
         def work(change: Change) -> Study:
             if idempotency is not None:
@@ -269,7 +269,8 @@ def _new_space(change: Change, study_id: str, version: int, spec: StudySpec, now
     insert_space(change.connection, study_id, version, parameters=parameters, constraints=spec.constraints, now=now)
 
 
-def _new_study(checked: CheckedStudy, now: datetime) -> Study:
+def new_study(checked: CheckedStudy, now: datetime) -> Study:
+    """The record of a study that is about to be stored."""
     study_id = secrets.token_hex(5)
     name = checked.spec.name or _made_up_name(checked.spec, study_id)
     facts = facts_of(checked)

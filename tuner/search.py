@@ -66,7 +66,7 @@ class Search:
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
         self.constraints = constraints_of(study.spec, self.space, study.facts.blocks)
-        self._distributions = {name: _distribution(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
+        self._distributions = {name: distribution_of(p) for name, p in self.space.items() if not isinstance(p, Fixed)}
         self.race = Race(study.spec.pruner, maximize=pruning_direction(study.spec) == "maximize")
         self._open = {name: distribution for name, distribution in self._distributions.items() if not distribution.single()}
         self._propose = make_proposer(study.spec.sampler)
@@ -267,7 +267,7 @@ def draw_seed(study_seed: int, number: int, attempt: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def _distribution(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
+def distribution_of(parameter: FloatRange | IntRange | Choice) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution(parameter.values)
     # Optuna warns where the last step does not meet the end of the range: end it there.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.bodies import ChangeBody, StudyBody
+from api.bodies import ChangeBody, ImportBody, ImportedTrialBody, StudyBody
 from api.deps import ActorDep, Cursor, Limit, Now, ServiceDep, StudyDep, requires
 from api.filters import read_states
 from api.paging import read_study_cursor, study_cursor
@@ -19,10 +19,11 @@ from studies.configurations import allowed_count
 from studies.space import Parameter
 from tuner.allowed import allowed_by, check_allowed
 from tuner.db import study_rows
+from tuner.importing import ImportedTrial, import_study
 from tuner.overview import overview, overviews
-from tuner.records import STUDY_STATES, Study
+from tuner.records import STUDY_STATES, MetricPoint, Study
 from tuner.sections import Text
-from tuner.spec import CheckedStudy, check, constraints_of, facts_of, parse
+from tuner.spec import CheckedStudy, check, constraints_of, facts_of, objective_of, parse
 from tuner.starts import Lessons, first_trials, learn
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
@@ -60,6 +61,18 @@ def create_study(
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         idempotency = (f"{actor.token.id} {idempotency_key}", digest)
     study = service.lifecycle.create(checked, actor=actor, now=now, idempotency=idempotency)
+    response.headers["Location"] = f"/api/v1/studies/{study.id}"
+    return _answer(service, study, now, response)
+
+
+@router.post("/import", dependencies=[requires("editor")], status_code=201)
+def import_a_study(body: ImportBody, service: ServiceDep, actor: ActorDep, now: Now, response: Response) -> StudyAnswer:
+    """Store a study that ran elsewhere, with its trials; `tuner studies import` sends what it reads of an Optuna storage."""
+    spec = parse(body.study)
+    check_allowed(spec, allowed_by(service.settings))
+    checked = check(spec, check_data=service.settings.check_data)
+    trials = [body_to_trial(trial, objective_of(checked.spec).metric) for trial in body.trials]
+    study = import_study(service.ledger, checked, trials, source=body.source, actor=actor, now=now)
     response.headers["Location"] = f"/api/v1/studies/{study.id}"
     return _answer(service, study, now, response)
 
@@ -141,6 +154,23 @@ def delete_study(study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now
     paths = service.artifacts.paths_of(study)
     service.lifecycle.delete(study.id, actor=actor, now=now)
     service.artifacts.remove(paths)
+
+
+def body_to_trial(body: ImportedTrialBody, metric: str) -> ImportedTrial:
+    """`metric` is the objective, what a point without a name is of."""
+    points = [MetricPoint(name=p.name or metric, value=p.value, step=p.step, epoch=p.epoch, split=p.split) for p in body.metrics]
+    scored = {metric: body.value} if body.value is not None and body.state == "completed" else {}
+    return ImportedTrial(
+        state=body.state,
+        params=body.params,
+        value=body.value,
+        values=dict(body.values) | scored,
+        metrics=points,
+        reason=body.reason,
+        failure=(body.failure_kind or "code", body.failure_message or "") if body.state == "failed" else None,
+        started_at=body.started_at,
+        finished_at=body.finished_at,
+    )
 
 
 def _answer(service: ServiceDep, study: Study, now: Now, response: Response) -> StudyAnswer:

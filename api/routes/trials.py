@@ -30,7 +30,7 @@ def list_trials(
     service: ServiceDep,
     now: Now,
     state: Annotated[list[Text], Query(description="One or several, separated by commas.")] = [],  # noqa: B006
-    where: Annotated[Text | None, Query(max_length=1000, description="For example `value>0.8,learning_rate<1e-4`.")] = None,
+    where: Annotated[Text | None, Query(max_length=1000, description="E.g. `value>0.8,train/loss<0.1`.")] = None,
     sort: Annotated[Text, Query(max_length=200, description="A column or parameter; with `-` in front, descending.")] = "number",
     fields: Annotated[Text | None, Query(max_length=1000, description="Keys of an item, separated by commas.")] = None,
     limit: Limit = 100,
@@ -45,7 +45,7 @@ def list_trials(
             connection,
             study.id,
             states=read_states(state, TRIAL_STATES),
-            where=read_where(where, study),
+            where=read_where(where, study, metric_rows.metric_names(connection, study.id) if where else ()),
             sort=column,
             descending=descending,
             sort_as_text=as_text,

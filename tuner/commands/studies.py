@@ -10,6 +10,7 @@ import typer
 from tuner.client import Client
 from tuner.commands.output import JsonFlag, ServerOption, assignments, console, nested, number, print_json, read_study_file, table
 from tuner.commands.trials import trials_table
+from tuner.spec import StudySpec
 
 app = typer.Typer(help="List, show and control studies over REST.", no_args_is_help=True)
 StudyArgument = Annotated[str, typer.Argument(help="A study's name or id.")]
@@ -49,11 +50,18 @@ def show(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption =
 
 @app.command()
 def start(
-    file: Annotated[Path, typer.Argument(help="A study file.")], as_json: JsonFlag = False, server: ServerOption = None
+    file: Annotated[Path | None, typer.Argument(help="A study file.")] = None,
+    copied: Annotated[str | None, typer.Option("--from", help="Copy this study, and learn from its trials.")] = None,
+    objective: Annotated[str | None, typer.Option(help="Another metric for the copy to search for.")] = None,
+    name: Annotated[str | None, typer.Option(help="The copy's name; made up if absent.")] = None,
+    as_json: JsonFlag = False,
+    server: ServerOption = None,
 ) -> None:
-    """Start the study that a file describes; workers of the service train it."""
-    raw = read_study_file(file)
+    """Start the study that a file describes, or a copy of one; workers of the service train it."""
+    if (file is None) == (copied is None):
+        raise typer.BadParameter("give a study file, or --from STUDY", param_hint="FILE")
     with Client(server) as client:
+        raw = read_study_file(file) if file is not None else _copy(client.study(str(copied)), objective, name)
         study = client.post("/studies", raw)
     if as_json:
         print_json(study)
@@ -99,15 +107,43 @@ def set_study(
 @app.command()
 def export(
     study: StudyArgument,
-    file: Annotated[Path, typer.Argument(help="Where to; .csv or .json says which.")],
+    file: Annotated[Path, typer.Argument(help="Where to; .csv, .json or .db (an SQLite file for Optuna) says which.")],
     server: ServerOption = None,
 ) -> None:
     """Write all trials of a study to a file."""
-    if file.suffix not in (".csv", ".json"):
-        raise typer.BadParameter("must end in .csv or .json", param_hint="FILE")
+    formats = {".csv": "csv", ".json": "json", ".db": "optuna"}
+    if file.suffix not in formats:
+        raise typer.BadParameter("must end in .csv, .json or .db", param_hint="FILE")
     with Client(server) as client:
-        client.download(f"/studies/{client.study(study)['id']}/export?format={file.suffix[1:]}", file)
+        client.download(f"/studies/{client.study(study)['id']}/export?format={formats[file.suffix]}", file)
     console.print(f"wrote {file}", markup=False)
+
+
+@app.command("import")
+def import_(
+    url: Annotated[str, typer.Argument(help="An Optuna storage, e.g. sqlite:///studies.db or postgresql://…")],
+    study: Annotated[str | None, typer.Option(help="Which of its studies; not needed where there is one.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A study file: which task, model and data were trained.")] = None,
+    as_json: JsonFlag = False,
+    server: ServerOption = None,
+) -> None:
+    """Take over a study from Optuna, with every trial. One that was exported from here brings its study file along."""
+    from tuner.search_exchange import read_study  # loads Optuna
+
+    found = read_study(url, study)
+    spec = read_study_file(file) if file is not None else found["spec"]
+    if spec is None:
+        raise typer.BadParameter("Optuna does not know what was trained: give a study file", param_hint="--file")
+    spec = {"name": found["name"], **spec} | {"budget": {"trials": max(1, len(found["trials"]))}}
+    if file is not None and "objective" in spec and isinstance(spec["objective"], dict):
+        spec["objective"] = spec["objective"] | {"direction": found["direction"]}
+    source = url.rpartition("@")[2][:200]  # without a password
+    with Client(server) as client:
+        stored = client.post("/studies/import", {"study": spec, "trials": found["trials"], "source": source})
+    if as_json:
+        print_json(stored)
+    else:
+        console.print(f"imported {stored['name']} ({stored['id']}): {len(found['trials'])} trials", markup=False)
 
 
 @app.command()
@@ -116,6 +152,15 @@ def delete(study: StudyArgument, server: ServerOption = None) -> None:
     with Client(server) as client:
         client.call("DELETE", f"/studies/{client.study(study)['id']}")
     console.print(f"deleted {study}", markup=False)
+
+
+def _copy(study: dict[str, Any], objective: str | None, name: str | None) -> dict[str, Any]:
+    """The study file of a copy that learns from `study`."""
+    copy = {key: study[key] for key in StudySpec.model_fields if key in study and key not in ("name", "start_with")}
+    copy["warm_start"] = [study["id"]]
+    if objective is not None:
+        copy["objective"] = {"metric": objective}
+    return copy | ({"name": name} if name else {})
 
 
 def _progress(study: dict[str, Any]) -> str:

@@ -211,6 +211,11 @@ def set_spec(connection: Connection, study_id: str, spec: StudySpec, *, version:
     return changed.rowcount == 1
 
 
+def set_created(connection: Connection, study_id: str, n_created: int) -> None:
+    """How many trials an imported study came with."""
+    connection.execute(update(studies).where(studies.c.id == study_id).values(n_created=n_created))
+
+
 def set_search_attrs(connection: Connection, study_id: str, attrs: Mapping[str, Any]) -> None:
     """Keep what the sampler remembers about the whole study; no change that a client would see."""
     connection.execute(update(studies).where(studies.c.id == study_id).values(search_attrs=dict(attrs)))

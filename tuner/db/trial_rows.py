@@ -30,7 +30,7 @@ from sqlalchemy import (
 from studies.definition import ParamValue
 from tuner.db.engine import Connection
 from tuner.db.extension_json import extension_from_json, extension_to_json, storable
-from tuner.db.tables import UtcDateTime, studies, trials
+from tuner.db.tables import UtcDateTime, metrics, studies, trials
 from tuner.records import FINISHED_TRIAL_STATES, Ended, Extension, Origin, Trial, TrialState
 
 SORTABLE = ("number", "state", "value", "epoch", "attempt", "created_at", "started_at", "finished_at", "seconds")
@@ -80,11 +80,12 @@ _SET_ATTRS = update(trials).where(trials.c.id == bindparam("trial")).values(sear
 
 @dataclass(frozen=True)
 class Condition:
-    """`column compared-with value`; the column is one of SORTABLE or a parameter's name."""
+    """`column compared-with value`; the column is one of SORTABLE, a parameter's name, or a metric's."""
 
     column: str
     comparison: Comparison
     value: float | str
+    split: str | None = None  # then the column is a metric of this split, of which the last number counts
 
 
 def insert_trial(
@@ -114,6 +115,15 @@ def insert_trial(
         "created_at": now,
     }
     return _trial(connection.execute(_INSERT, values).mappings().one())
+
+
+def set_ended(
+    connection: Connection, trial_id: int, *, values: Mapping[str, float], failure: tuple[str, str] | None, **columns: Any
+) -> None:
+    """A trial that has run elsewhere, as it ended there."""
+    kind, message = failure or (None, None)
+    changes = {**columns, "values": storable(values), "failure_kind": kind, "failure_message": message, "attempt": 1}
+    connection.execute(update(trials).where(trials.c.id == trial_id).values(**changes))
 
 
 def get_trial(connection: Connection, study_id: str, number: int) -> Trial | None:
@@ -334,8 +344,17 @@ def _column(name: str, *, numeric: bool) -> ColumnElement[Any]:
     return typed
 
 
+def _last_reported(split: str, name: str) -> ColumnElement[Any]:
+    named = (metrics.c.split == split, metrics.c.name == name, metrics.c.superseded.is_(False))
+    query = select(metrics.c.value).where(metrics.c.trial_id == trials.c.id, *named)
+    return query.order_by(metrics.c.step.desc()).limit(1).correlate(trials).scalar_subquery()
+
+
 def _compared(condition: Condition) -> ColumnElement[bool]:
-    column = _column(condition.column, numeric=not isinstance(condition.value, str))
+    if condition.split is not None:
+        column: ColumnElement[Any] = _last_reported(condition.split, condition.column)
+    else:
+        column = _column(condition.column, numeric=not isinstance(condition.value, str))
     if isinstance(condition.value, float):
         # PostgreSQL would cast the number to the column's type: 2.5 to a whole number, 1e30 to an error.
         column = cast(column, Double)

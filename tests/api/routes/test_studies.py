@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from tests.api.conftest import Json, Trainer
 from tests.api.helpers import both_databases, wrong_fields
+from tuner.search_exchange import read_study
 from tuner.service import Service
 
 PostStudy = Callable[..., Json]
@@ -308,3 +309,64 @@ def test_a_completed_study_goes_on_under_a_larger_budget(admin: TestClient, post
     trainer.complete(0.6)
     assert admin.get("/api/v1/studies/parity").json()["state"] == "completed"
     assert "budget.trials 1 → 2" in admin.get("/api/v1/audit").json()["items"][0]["detail"]
+
+
+def test_a_study_goes_out_to_optuna_and_comes_back(
+    admin: TestClient, trainer: Trainer, post_study: PostStudy, tmp_path: Path
+) -> None:
+    study = post_study(budget={"trials": 3})
+    for value in (0.5, 0.75, 0.25):
+        trainer.complete(value)
+    file = tmp_path / "study.db"
+    file.write_bytes(admin.get("/api/v1/studies/parity/export?format=optuna").content)
+    found = read_study(f"sqlite:///{file}")
+    answer = admin.post("/api/v1/studies/import", json={"study": found["spec"], "trials": found["trials"], "source": "a file"})
+    assert answer.status_code == 201, answer.text
+    back = answer.json()
+    best = admin.get(f"/api/v1/studies/{study['id']}").json()["best"]
+    assert (back["state"], back["reason"], back["best"]) == ("completed", "imported from a file", best)
+    compared = ("number", "state", "params", "value", "values", "epoch", "step")
+    one, other = (
+        [[trial[key] for key in compared] for trial in admin.get(f"/api/v1/studies/{id_}/trials").json()["items"]]
+        for id_ in (study["id"], back["id"])
+    )
+    assert one == other
+    later = post_study(name="later", warm_start=[back["id"]])
+    first = admin.get(f"/api/v1/studies/{later['id']}/trials/1").json()["params"]
+    assert first["learning_rate"] == best["params"]["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"parameters": {"learning_rate": {"value": 1e-4}}}, "parameters", "every parameter is fixed"),
+        ({"constraints": ["epochs > 4"]}, "constraints", "loosen"),
+        ({"constraints": ["epochs ** 2 > 4"]}, "constraints[0]", "not understood"),
+        ({"sampler": {"name": "cmaes"}}, "sampler.name", "use tpe or gp"),
+        ({"sampler": {"name": "grid"}}, "sampler.name", "`step` or `values`"),
+        ({"sampler": {"name": "tpes"}}, "sampler.name", "cmaes, gp, grid"),
+        ({"start_with": [{"epochs": 9}]}, "start_with[0].epochs", "not in the study's space"),
+        ({"warm_start": "nothing"}, "warm_start[0]", "there is no study"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_cannot_work_is_refused_at_the_start(
+    admin: TestClient, spec: Json, changes: Json, field: str, words: str, dry_run: bool
+) -> None:
+    answer = admin.post("/api/v1/studies", json=spec | changes, params={"dry_run": dry_run})
+    assert answer.status_code == 422
+    errors = answer.json()["errors"]
+    assert [error["field"] for error in errors] == [field]
+    assert words in errors[0]["message"]
+
+
+def test_a_dry_run_says_what_would_run(admin: TestClient, spec: Json) -> None:
+    parameters = {"learning_rate": {"values": [1e-5, 1e-4, 1e-3]}, "epochs": {"min": 1, "max": 4}}
+    changes = {"parameters": parameters, "constraints": ["epochs * learning_rate < 0.003"], "start_with": [{"epochs": 1}]}
+    answer = admin.post("/api/v1/studies", json=spec | changes, params={"dry_run": True}).json()
+    assert answer["size"] == 10
+    assert answer["first_trials"] == [
+        {"origin": "default", "params": {"learning_rate": 1e-5, "epochs": 3}},
+        {"origin": "enqueued", "params": {"epochs": 1}},
+    ]
+    assert admin.post("/api/v1/studies", json=spec, params={"dry_run": True}).json()["size"] is None

@@ -28,6 +28,25 @@ def given(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
     trainer.lease()
 
 
+@both_databases
+def test_trials_are_filtered_by_any_metric(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
+    post_study()
+    for value in (0.5, 0.25):
+        lease = trainer.lease()
+        points = [
+            {"name": name, "step": step, "epoch": step, "value": value * step, "split": split}
+            for step in (1, 2)
+            for name, split in (("accuracy", "validation"), ("loss", "validation"), ("loss", "train"))
+        ]
+        assert trainer.post(lease, "metrics", {"metrics": points}).status_code == 200
+        trainer.finish(lease, value)
+    assert numbers(admin, where="loss>0.6") == [0], "of each the last number counts"
+    assert numbers(admin, where="train/loss<=0.5,accuracy>0") == [1]
+    assert numbers(admin, where="validation/loss!=1") == [1]
+    answer = admin.get(TRIALS, params={"where": "train/accuracy>1"})
+    assert "train/loss" in answer.json()["errors"][0]["message"]
+
+
 def numbers(client: TestClient, **query: Any) -> list[int]:
     answer = client.get(TRIALS, params=query)
     assert answer.status_code == 200, answer.text
@@ -75,7 +94,7 @@ def test_only_the_wanted_fields_come(admin: TestClient) -> None:
 @pytest.mark.parametrize(
     ("query", "hint"),
     [
-        ("where=speed>1", "known: attempt, epoch, epochs, learning_rate"),
+        ("where=speed>1", "known: accuracy, attempt, epoch, epochs, learning_rate"),
         ("where=value", "value>0.8"),
         ("where=value>high", "number"),
         ("where=value>nan", "number"),
