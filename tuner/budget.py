@@ -58,7 +58,8 @@ def gpu_hours(connection: Connection, study_id: str, now: datetime) -> float:
 
 def trials_since_gain(trials: list[Trial], maximize: bool) -> int:
     """How many trials have finished since the best one did; 0 if none has completed."""
-    finished = [(trial.finished_at, trial) for trial in trials if trial.finished_at is not None]
+    ended = [(trial.finished_at or trial.set_aside_at, trial) for trial in trials]
+    finished = [(at, trial) for at, trial in ended if at is not None]  # one set aside has brought no gain so far
     best: float | None = None
     since = 0
     for _, trial in sorted(finished, key=lambda pair: (pair[0], pair[1].number)):

@@ -21,6 +21,7 @@ from tuner.db.space_rows import insert_priors, insert_space
 from tuner.errors import Conflict, NotFound, StaleVersion
 from tuner.extensions import EXTENDABLE, extension_of
 from tuner.ledger import Change, Ledger
+from tuner.promotion import change_rule
 from tuner.records import LIVE_STUDY_STATES, Facts, Origin, Study, StudyState, Token, Trial
 from tuner.settling import close_again, settle, stop_trials
 from tuner.spec import CheckedStudy, StudySpec, check_search, constraints_of, facts_of, given_errors, parse, space_of
@@ -139,6 +140,8 @@ class Lifecycle:
             if not study_rows.set_spec(change.connection, study.id, spec, version=study.version, now=now):
                 raise StaleVersion()
             change.forget_search(study.id)
+            if spec.pruner != study.spec.pruner:
+                change_rule(change, _get(change, study.id))
             note(change, actor, "study.change", study.id, now, differences(study.spec, spec))
             change.tell("study", study_id=study.id, state=study.state)
             if "budget" in changes:

@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from studies.definition import ParamValue, Verdict
 from studies.errors import FailureKind, InvalidInput
-from tuner.budget import exhausted
+from tuner.budget import limit_reached
 from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
 from tuner.ledger import Change, Ledger
+from tuner.promotion import PROMOTED_LATER, SET_ASIDE, next_to_promote, promote, set_aside
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
@@ -125,6 +126,8 @@ class Manager:
                 self._only_known_points(change, trial, points, lease_id)
                 return verdict(trial, study)
             self._extend(change, lease_id, now)
+            if trial.set_aside_at is not None:
+                return verdict(trial, study)
             unheard = [point for point in points if point.step > known_until(trial)]
             new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=unheard, now=now)
             if not new:
@@ -219,24 +222,13 @@ class Manager:
     def _next_trial(self, change: Change, study: Study, worker_id: str, now: datetime) -> Trial | None:
         lease_id = secrets.token_hex(12)
         trial = trial_rows.next_waiting(change.connection, study.id)
-        if trial is None and (exhausted(change.connection, study, now) or change.search(study).exhausted()) is None:
-            number = study_rows.claim_number(change.connection, study.id)
-            if number is None:
-                return None
-            suggestion = change.ask(study, number)
-            trial = trial_rows.insert_trial(
-                change.connection,
-                study_id=study.id,
-                number=number,
-                origin="sampled",
-                params=suggestion.params,
-                search_attrs=suggestion.search_attrs,
-                space_version=study.space_version,
-                now=now,
-            )
+        if trial is None and limit_reached(change.connection, study, now) is None:
+            trial = next_to_promote(change, study) or self._new_trial(change, study, now)
         started = trial and trial_rows.start_trial(change.connection, trial.id, lease_id=lease_id, worker_id=worker_id, now=now)
-        if started is None:
+        if trial is None or started is None:
             return None
+        if trial.set_aside_at is not None:
+            promote(change, study, started)
         if started.attempt > 1:
             self._take_up(change, study, started, now)
         lease_rows.insert_lease(
@@ -251,12 +243,28 @@ class Manager:
         change.tell_trial(started)
         return started
 
+    def _new_trial(self, change: Change, study: Study, now: datetime) -> Trial | None:
+        number = None if change.search(study).exhausted() else study_rows.claim_number(change.connection, study.id)
+        if number is None:
+            return None
+        suggestion = change.ask(study, number)
+        return trial_rows.insert_trial(
+            change.connection,
+            study_id=study.id,
+            number=number,
+            origin="sampled",
+            params=suggestion.params,
+            search_attrs=suggestion.search_attrs,
+            space_version=study.space_version,
+            now=now,
+        )
+
     def _take_up(self, change: Change, study: Study, trial: Trial, now: datetime) -> None:
         """Go back to the trial's checkpoint: what was reported after it will be reported again."""
         checkpoint = checkpoint_rows.checkpoint_of(change.connection, trial.id)
         step = max(-1 if checkpoint is None else checkpoint.step, known_until(trial))
-        metric_rows.supersede_metrics(change.connection, trial.id, after_step=step)
-        if trial.extension is None:
+        superseded = metric_rows.supersede_metrics(change.connection, trial.id, after_step=step)
+        if superseded and trial.extension is None:
             change.forget_search(study.id)
         if checkpoint is not None:
             scores = _scores(metric_rows.metrics_of(change.connection, trial.id), objective_of(study.spec).metric)
@@ -336,11 +344,15 @@ class Manager:
         # The untuned default is what the winner is compared with: it always runs to its end. And stopping a trial at its end
         # would save nothing and cost its model.
         exempt = trial.origin == "default" or _at_its_end(study, trial, judged[-1])
+        if trial.origin == "default":
+            search.race.leave_outside(trial.number)
         # Judged once a batch, when all of it is known: so a search rebuilt from rows, which hold all of it, judges alike.
         ruling = search.race.judge(trial.number, exempt=exempt)
         memory = dict(trial.search_attrs) | search.race.memory(trial.number)
         if memory != trial.search_attrs:
             trial_rows.set_search_attrs(change.connection, trial.id, memory)
+        if ruling.action == "set aside":
+            return set_aside(change, study, trial, ruling.reason or "", now)
         if ruling.action == "stop":
             self._close(change, study, lease_id, "pruned", now, reason=ruling.reason)
             return Verdict(stop=True, reason="pruned")
@@ -351,11 +363,15 @@ class Manager:
         lease = lease_rows.get_lease(change.connection, lease_id)
         if lease is None or lease.outcome is None:
             return None
+        if lease.outcome == "released" and ending.state == "completed" and lease.message == SET_ASIDE:
+            return "released"
         return lease.outcome if lease.outcome == ending.state and lease.outcome in ("released", "failed") else None
 
     def _end(self, change: Change, study: Study, trial: Trial, lease_id: str, ending: Ending, now: datetime) -> str:
-        if ending.state == "released":
-            return self._put_back(change, lease_id, "released", None, lost=False, now=now)
+        if ending.state == "released" or (ending.state == "completed" and trial.set_aside_at is not None):
+            # A program that knows no promotion and takes any stop for the end has not come to the end all the same.
+            message = None if trial.set_aside_at is None else SET_ASIDE
+            return self._put_back(change, study, lease_id, "released", message, lost=False, now=now)
         if ending.state == "failed":
             failure = ending.failure or ("code", "the worker gave no reason")
             return self._fail(change, study, trial, lease_id, failure, ending.details, now)
@@ -379,19 +395,25 @@ class Manager:
         outcome: str = "failed",
     ) -> str:
         kind, message = failure
-        again = kind == "preempted" or (kind in RETRIED and trial.retries < study.spec.retries)
+        # A trial set aside had done its work: with its worker it lost no more than its last checkpoint.
+        costs_a_retry = kind != "preempted" and trial.set_aside_at is None
+        again = kind in RETRIED and (trial.retries < study.spec.retries or not costs_a_retry)
         if again and study.state in ("running", "paused"):
-            return self._put_back(change, lease_id, outcome, f"{kind}: {message}", lost=kind != "preempted", now=now)
+            return self._put_back(change, study, lease_id, outcome, f"{kind}: {message}", lost=costs_a_retry, now=now)
         self._close(change, study, lease_id, "failed", now, failure=failure, details=details, outcome=outcome)
         pause_if_hopeless(change, study, now)
         return outcome
 
-    def _put_back(self, change: Change, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime) -> str:
+    def _put_back(
+        self, change: Change, study: Study, lease_id: str, outcome: str, message: str | None, *, lost: bool, now: datetime
+    ) -> str:
         waiting = trial_rows.put_back(change.connection, lease_id, lost=lost, now=now)
         if waiting is None:
             raise StaleLease(lease_id)
         lease_rows.end_lease(change.connection, lease_id, outcome=outcome, message=message, now=now)
         change.tell_trial(waiting)
+        if waiting.set_aside_at is not None:
+            settle(change, study, now)
         return outcome
 
     def _close(
@@ -425,6 +447,8 @@ def verdict(trial: Trial, study: Study) -> Verdict:
     """What a worker is told about a trial as things stand."""
     if trial.state in ("pruned", "stopped"):
         return Verdict(stop=True, reason=trial.state)
+    if trial.state == "running" and trial.set_aside_at is not None:
+        return PROMOTED_LATER
     if trial.state == "running" and study.state != "running":
         return Verdict(stop=True, reason="paused" if study.state == "paused" else "stopped")
     return Verdict()

@@ -81,7 +81,7 @@ def _eta(connection: Connection, study: Study, counts: Mapping[str, int], now: d
         return None
     running, _ = trial_rows.list_trials(connection, study.id, states=["running"], limit=study.spec.parallelism)
     left = [max(0.0, mean - (trial_seconds(trial, now) or 0.0)) for trial in running]
-    to_come = total - study.n_created + counts["waiting"]
+    to_come = total - study.n_created + counts["waiting"] - trial_rows.count_set_aside(connection, study.id)
     side_by_side = max(1, min(counts["running"] or 1, study.spec.parallelism))
     return (sum(left) + to_come * mean) / side_by_side
 

@@ -45,6 +45,7 @@ class PercentilePruner(_Pruner):
 
 class _Halving(_Pruner):
     reduction_factor: Whole = Field(default=3, ge=2, le=1_000)  # of those that reach a rung, one in so many goes on
+    promotion: bool = True  # the others wait at the rung and go on once they rank high enough; false: they are stopped for good
 
 
 class AshaPruner(_Halving):
@@ -97,6 +98,11 @@ PRUNERS: tuple[type[Section], ...] = (
     ThresholdPruner,
     PatientPruner,
 )
+
+
+def promotes(pruner: Pruner) -> bool:
+    """Whether trials may wait at a rung to go on later."""
+    return isinstance(pruner, AshaPruner | HyperbandPruner) and pruner.promotion
 
 
 def pruner_errors(pruner: Pruner, *, most_epochs: float, eval_every: float) -> list[FieldError]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,10 +22,11 @@ from tuner.pruners import (
     PercentilePruner,
     Pruner,
     ThresholdPruner,
+    promotes,
 )
+from tuner.records import Trial
 
-Action = Literal["go on", "stop"]
-PASSED = "passed_rungs"  # the key in a trial's search_attrs
+Action = Literal["go on", "stop", "set aside"]
 _ROUNDING = 1e-9  # three times a tenth of an epoch is a little more than 0.3
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -68,25 +69,70 @@ class Curve:
 class Race:
     """The trials of one study under one rule."""
 
+    MEMORY = "passed_rungs"  # the key in a trial's search_attrs
+
     def __init__(self, pruner: Pruner, *, maximize: bool) -> None:
         self.pruner = pruner
         self._sign = 1.0 if maximize else -1.0
         self._curves: dict[int, Curve] = {}
         self._ended: set[int] = set()
+        self._outside: set[int] = set()  # of the competition: the untuned default, and what failed
+        self._aside: set[int] = set()  # wait at a rung
         self._passed: dict[int, int] = {}  # rungs that a trial went on from
         self._rungs: dict[tuple[int, int], list[tuple[float, int]]] = {}  # (bracket, rung) → (minus score, number), best first
 
-    def enter(self, number: int, reports: Iterable[tuple[float, float]], attrs: Mapping[str, Any], *, ended: bool) -> None:
-        """A trial as its rows tell it: its reports as (epochs, value), its search_attrs, and whether it has ended."""
-        if ended:
-            self._ended.add(number)
-        self._passed[number] = int(attrs.get(PASSED, 0))
+    def enter(self, trial: Trial, reports: Iterable[tuple[float, float]]) -> None:
+        """A trial as its rows tell it; its reports are (epochs, value)."""
+        self._passed[trial.number] = int(trial.search_attrs.get(self.MEMORY, 0))
         for at, value in reports:
-            self.report(number, at, value)
+            self.report(trial.number, at, value)
+        if trial.origin == "default":
+            self.leave_outside(trial.number)
+        if trial.finished:
+            self.end(trial)
+        elif trial.set_aside_at is not None:
+            self._aside.add(trial.number)
 
-    def end(self, number: int) -> None:
+    def end(self, trial: Trial) -> None:
         """The trial has ended, however that was."""
-        self._ended.add(number)
+        self._ended.add(trial.number)
+        self._aside.discard(trial.number)
+        if trial.state == "failed":
+            self._outside.add(trial.number)
+
+    def leave_outside(self, number: int) -> None:
+        """The untuned default runs to its end whatever the others do: that it goes on is no promotion."""
+        self._outside.add(number)
+
+    def go_on(self, number: int) -> None:
+        """A trial that was set aside leaves its rung for the next one."""
+        self._aside.discard(number)
+        self._passed[number] = self._passed.get(number, 0) + 1
+
+    def promotable(self) -> Iterator[int]:
+        """Trials set aside that rank among the best of their rung by now: highest rung first, best first."""
+        for key in sorted(self._rungs, key=lambda key: key[1], reverse=True):
+            scores = self._rungs[key]
+            yield from self._waiting_at(key[1], scores[: len(scores) // self._factor])
+
+    def last_promotable(self) -> Iterator[int]:
+        """As `promotable` when no other trial will come: the best of a rung that no searched trial has left."""
+        for key in sorted(self._rungs, key=lambda key: key[1], reverse=True):
+            scores = self._rungs[key]
+            if not any(self._passed.get(number, 0) > key[1] and number not in self._outside for _, number in scores):
+                yield from self._waiting_at(key[1], scores)
+
+    def _waiting_at(self, rung: int, scores: Sequence[tuple[float, int]]) -> Iterator[int]:
+        return (number for _, number in scores if number in self._aside and self._passed.get(number, 0) == rung)
+
+    def restart(self, number: int, *, aside: bool) -> None:
+        """The rule has changed: rungs that a trial has come to are behind it, but for the one at which it waits."""
+        reached = self._reached(number)
+        self._passed[number] = max(0, reached - 1) if aside else reached
+
+    def may_wait(self, number: int) -> bool:
+        """Whether there is a rung at which the trial could be set aside."""
+        return promotes(self.pruner) and self._reached(number) > 0
 
     def report(self, number: int, at: float, value: float) -> None:
         """Note a trial's score after `at` epochs; one that is not newer than what is known changes nothing."""
@@ -120,7 +166,7 @@ class Race:
     def memory(self, number: int) -> dict[str, Any]:
         """What a trial's search_attrs must hold of it."""
         passed = self._passed.get(number, 0)
-        return {PASSED: passed} if passed else {}
+        return {self.MEMORY: passed} if passed else {}
 
     def _compare(self, number: int, curve: Curve, pruner: MedianPruner | PercentilePruner) -> Ruling:
         now = curve.at[-1]
@@ -148,15 +194,18 @@ class Race:
                 if math.isnan(score):
                     return Ruling("stop", f"{self.pruner.name}: its score at epoch {epochs:g} is not a number")
                 ahead, size = self._place(number, rung, score)
+                if promotes(self.pruner) and ahead >= size // self._factor:
+                    self._aside.add(number)
+                    return Ruling("set aside", f"{self.pruner.name}: {ahead} of {size} trials did better at epoch {epochs:g}")
                 if ahead >= max(1, size // self._factor):
                     return Ruling("stop", f"{self.pruner.name}: {ahead} of {size} trials did better at epoch {epochs:g}")
             self._passed[number] = rung + 1
         return Ruling()
 
     def _place(self, number: int, rung: int, score: float) -> tuple[int, int]:
-        """How many did better on the rung, and how many are on it."""
+        """How many did better on the rung, and how many are on it. With promotion, of equals the earlier did better."""
         scores = self._rungs[self._bracket(number), rung]
-        return bisect_left(scores, (-score, -1)), len(scores)
+        return bisect_left(scores, (-score, number if promotes(self.pruner) else -1)), len(scores)
 
     @property
     def _factor(self) -> int:

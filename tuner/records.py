@@ -129,6 +129,7 @@ class Trial:
     attempt_at: datetime | None = None  # when the current lease began
     reported_at: datetime | None = None  # when the current attempt last got on; its start before the first report
     extension: Extension | None = None
+    set_aside_at: datetime | None = None  # it stands at a rung since then, and goes on once it ranks high enough
 
     @property
     def finished(self) -> bool:

@@ -90,9 +90,7 @@ class Search:
             self._storage.remember(frozen)
             if frozen.state is OptunaState.FAIL:
                 self._outside.add(trial.number)
-            self.race.enter(
-                trial.number, [(resource(point), point.value) for point in points], trial.search_attrs, ended=known.finished
-            )
+            self.race.enter(known, [(resource(point), point.value) for point in points])
             if fits(self.space, trial.params):
                 self._tried[key_of(trial.params)] += 1
 
@@ -196,12 +194,29 @@ class Search:
 
     def tell(self, trial: Trial) -> None:
         """Note how a trial ended, once."""
+        self.race.end(trial)
         if trial.number in self._outside:
             return
         state, value = ending_of(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
+        self._run_again(trial.number)
         self._storage.set_trial_state_values(trial.number + self._offset, state, values)
-        self.race.end(trial.number)
+
+    def set_aside(self, number: int) -> None:
+        """A running trial waits to be promoted: to the sampler, for the time being, as good as pruned."""
+        if number not in self._outside:
+            self._storage.set_trial_state_values(number + self._offset, OptunaState.PRUNED)
+
+    def go_on(self, number: int) -> None:
+        """A trial that was set aside runs again."""
+        self.race.go_on(number)
+        if number not in self._outside:
+            self._run_again(number)
+
+    def _run_again(self, number: int) -> None:
+        # Optuna knows no way back from an end, but its memory hands out the trial itself. A replayed study, whose trial is made
+        # as a running one, decides alike (tests/contracts).
+        self._storage.get_trial(number + self._offset).state = OptunaState.RUNNING
 
     def _attrs(self, number: int) -> Mapping[str, Any]:
         return dict(self._storage.get_trial(number + self._offset).system_attrs)
@@ -279,7 +294,7 @@ def distribution_of(parameter: FloatRange | IntRange | Choice) -> BaseDistributi
 
 
 def ending_of(trial: Trial) -> tuple[OptunaState, float | None]:
-    """A trial's state in Optuna's terms. One that waits already has its parameters, so it counts as running."""
+    """A trial's state in Optuna's terms. One that waits for its start already has its parameters, so it counts as running."""
     if trial.state == "completed" and trial.value is not None:
         return OptunaState.COMPLETE, trial.value
     if trial.state in ("pruned", "stopped"):
@@ -287,4 +302,4 @@ def ending_of(trial: Trial) -> tuple[OptunaState, float | None]:
     if trial.state == "failed":
         # Told as failed, a configuration that ran out of memory would be forgotten and drawn again and again.
         return (OptunaState.PRUNED if trial.failure_kind in ("oom", "nan", "timeout") else OptunaState.FAIL), None
-    return OptunaState.RUNNING, None
+    return (OptunaState.RUNNING if trial.set_aside_at is None else OptunaState.PRUNED), None

@@ -11,6 +11,7 @@ from tuner.budget import all_started, limit_reached
 from tuner.db import lease_rows, study_rows, trial_rows
 from tuner.extensions import go_back
 from tuner.ledger import Change
+from tuner.promotion import end_set_aside, next_to_promote
 from tuner.records import LIVE_STUDY_STATES, Study, TrialState
 
 # So many trials in a row with one and the same failure: the study is at fault, not the trials.
@@ -36,6 +37,8 @@ def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = ti
     reason = limit or all_started(current) or change.search(current).exhausted()
     if reason is None:
         return
+    if limit is not None or _only_losers_wait(change, current):
+        end_set_aside(change, current, now)
     if limit is not None:
         stop_trials(change, study.id, limit, now)
     if trial_rows.count_unfinished(change.connection, study.id) == 0:
@@ -43,6 +46,13 @@ def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = ti
         study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
         change.forget_search(study.id)
         change.tell("study", study_id=study.id, state=finished)
+
+
+def _only_losers_wait(change: Change, study: Study) -> bool:
+    """Whether nothing is left of a study but trials that were set aside, of which none will ever go on."""
+    if trial_rows.count_at_work(change.connection, study.id) > 0:
+        return False
+    return trial_rows.count_set_aside(change.connection, study.id) > 0 and next_to_promote(change, study) is None
 
 
 def close_again(change: Change, study: Study, now: datetime) -> None:

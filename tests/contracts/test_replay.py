@@ -45,14 +45,21 @@ PRUNERS: list[dict[str, Any]] = [
     {"name": "none"},
     {"name": "median", "startup_trials": 3},
     {"name": "percentile", "percentile": 40, "startup_trials": 2},
-    {"name": "asha"},
-    {"name": "hyperband"},
+    {"name": "asha", "promotion": True, "reduction_factor": 2},
+    {"name": "asha", "promotion": False},
+    {"name": "hyperband", "promotion": True},
+    {"name": "hyperband", "promotion": False},
     {"name": "threshold", "lower": 0.25},
     {"name": "patient", "patience": 2, "min_delta": 0.05},
 ]
 # Every sampler with the default pruner, and every pruner with random draws: the two meet only in the rows.
-PAIRS = [(sampler, {"name": "asha"}) for sampler in SAMPLERS]
-PAIRS += [("random", pruner) for pruner in PRUNERS if pruner["name"] != "asha"]
+PAIRS = [(sampler, {"name": "asha", "promotion": True, "reduction_factor": 2}) for sampler in SAMPLERS]
+PAIRS += [("random", pruner) for pruner in PRUNERS if pruner != PAIRS[0][1]]
+
+
+def name_of(pair: tuple[str, dict[str, Any]]) -> str:
+    sampler, pruner = pair
+    return f"{sampler}-{pruner['name']}" + ("-promotion" if pruner.get("promotion") else "")
 
 
 def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
@@ -72,13 +79,20 @@ def drop_searches(ledger: Ledger) -> None:
     ledger.database.on_rollback()
 
 
-@pytest.mark.parametrize(("sampler", "pruner"), PAIRS, ids=[f"{sampler}-{pruner['name']}" for sampler, pruner in PAIRS])
+@pytest.mark.parametrize(
+    ("sampler", "pruner"),
+    PAIRS,
+    ids=[name_of(pair) for pair in PAIRS],
+)
 def test_a_replayed_study_decides_as_the_live_one(tmp_path: Path, sampler: str, pruner: dict[str, object]) -> None:
     live = decisions(tmp_path / "live", sampler, pruner, rebuild=False)
     replayed = decisions(tmp_path / "replayed", sampler, pruner, rebuild=True)
     assert replayed == live
-    stopped = [entry for entry in live if entry[-1] == "pruned"]
-    assert bool(stopped) == (pruner["name"] != "none"), "a pruner that never prunes proves nothing"
+    endings = {entry[-1] for entry in live if isinstance(entry[-1], str)}
+    stops = "released" if pruner.get("promotion") else "pruned"
+    assert (stops in endings) == (pruner["name"] != "none"), "a pruner that never prunes proves nothing"
+    if pruner.get("promotion") and sampler in ("tpe", "random"):
+        assert {entry[2] for entry in live if isinstance(entry[1], dict)} > {None}, "none was taken up from a checkpoint"
 
 
 def offered(section: str) -> set[str]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,11 +12,30 @@ from pydantic import TypeAdapter
 
 from tuner.pruners import HyperbandPruner, Pruner
 from tuner.pruning import Race, bracket_of, quantile
+from tuner.records import Trial
 
 NAN = math.nan
 
 
+def trial(number: int, **changes: Any) -> Trial:
+    fields: dict[str, Any] = {
+        "id": number,
+        "study_id": "s",
+        "number": number,
+        "state": "running",
+        "origin": "sampled",
+        "attempt": 1,
+        "retries": 0,
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    fields |= {name: {} for name in ("params", "values", "search_attrs", "details")}
+    unknown = {entry.name: None for entry in dataclasses.fields(Trial) if entry.default is dataclasses.MISSING}
+    return Trial(**(unknown | fields | changes))
+
+
 def race(maximize: bool = True, **pruner: Any) -> Race:
+    if pruner["name"] in ("asha", "hyperband"):
+        pruner = {"promotion": False} | pruner
     return Race(TypeAdapter(Pruner).validate_python(pruner), maximize=maximize)
 
 
@@ -37,7 +58,7 @@ def side_by_side(race: Race, curves: Sequence[Sequence[float]]) -> list[float | 
                 race.report(number, epoch, values[epoch - 1])
                 if race.judge(number).action == "stop":
                     stopped[number] = epoch
-                    race.end(number)
+                    race.end(trial(number, state="pruned"))
     return stopped
 
 
@@ -170,8 +191,8 @@ def test_a_report_that_comes_again_changes_nothing() -> None:
 
 def test_a_rung_that_was_passed_is_not_judged_again() -> None:
     running = race(name="asha")
-    running.enter(0, [(1, 0.2)], {"passed_rungs": 1}, ended=False)
-    running.enter(1, [(1, 0.9)], {"passed_rungs": 1}, ended=False)
+    running.enter(trial(0, search_attrs={"passed_rungs": 1}), [(1, 0.2)])
+    running.enter(trial(1, search_attrs={"passed_rungs": 1}), [(1, 0.9)])
     running.report(0, 2, 0.2)
     assert running.judge(0).action == "go on"
     running.report(0, 3, 0.2)
@@ -193,9 +214,90 @@ def test_hyperband_s_brackets_share_the_trials() -> None:
 
 
 def test_hyperband_judges_a_trial_at_the_rungs_of_its_bracket() -> None:
-    pruner = HyperbandPruner(name="hyperband", min_epochs=1, max_epochs=9, reduction_factor=3)
+    pruner = HyperbandPruner(name="hyperband", min_epochs=1, max_epochs=9, reduction_factor=3, promotion=False)
     running = Race(pruner, maximize=True)
     last = next(number for number in range(20) if bracket_of(pruner, number) == 1)
     following = next(number for number in range(last + 1, 20) if bracket_of(pruner, number) == 1)
     assert run(running, last, [0.9] * 9) is None
     assert run(running, following, [0.1] * 9) == 3
+
+
+# ---- promotion
+
+
+def rungs(running: Race, scores: Sequence[float], *, epoch: float = 1, first: int = 0) -> list[str]:
+    """What becomes of new trials that come to a rung with these scores, one after the other."""
+    found = []
+    for index, score in enumerate(scores):
+        running.report(first + index, epoch, score)
+        found.append(str(running.judge(first + index).action))
+    return found
+
+
+def test_a_trial_goes_on_at_once_if_it_is_among_the_best_third_of_its_rung_and_waits_otherwise() -> None:
+    running = race(name="asha", promotion=True)
+    assert rungs(running, [0.5, 0.4, 0.6, 0.1, 0.7]) == ["set aside", "set aside", "go on", "set aside", "go on"]
+    assert list(running.promotable()) == [], "of five one may go on, and the second best has"
+    assert rungs(running, [0.2], first=5) == ["set aside"]
+    assert list(running.promotable()) == []
+    assert rungs(running, [0.3, 0.3, 0.3], first=6) == ["set aside"] * 3
+    assert list(running.promotable()) == [0], "of nine three may go on"
+    running.go_on(0)
+    assert list(running.promotable()) == []
+    assert running.memory(0) == {"passed_rungs": 1}
+
+
+def test_of_equals_no_more_go_on_than_there_is_room_for() -> None:
+    running = race(name="asha", promotion=True)
+    assert rungs(running, [0.5] * 9).count("go on") == 0
+    assert list(running.promotable()) == [0, 1, 2]
+
+
+def test_higher_rungs_go_first() -> None:
+    running = race(name="asha", promotion=True, reduction_factor=2)
+    rungs(running, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    assert list(running.promotable()) == [0, 1, 2]
+    for number in (0, 1, 2):
+        running.go_on(number)
+    assert rungs(running, [0.9, 0.8, 0.7], epoch=2) == ["set aside"] * 3
+    assert list(running.promotable()) == [0]
+    rungs(running, [0.3, 0.2], first=6)
+    assert list(running.promotable()) == [0, 3], "one of three from the second rung, then four of eight from the first"
+
+
+def test_the_last_ones_are_promoted_where_a_rung_has_too_few() -> None:
+    running = race(name="asha", promotion=True)
+    assert rungs(running, [0.4, 0.5]) == ["set aside"] * 2
+    assert (list(running.promotable()), list(running.last_promotable())) == ([], [1, 0])
+    running.go_on(1)
+    assert list(running.last_promotable()) == [], "one has left the rung"
+    assert rungs(running, [0.7], epoch=3, first=1) == ["set aside"]
+    assert list(running.last_promotable()) == [1]
+    running.go_on(1)
+    running.end(trial(1, state="failed"))
+    assert list(running.last_promotable()) == [0], "the one that left has failed"
+
+
+def test_the_untuned_default_takes_no_searched_trial_s_last_chance() -> None:
+    running = race(name="asha", promotion=True)
+    running.enter(trial(0, origin="default"), [(1, 0.9), (3, 0.9)])
+    running.judge(0, exempt=True)
+    assert rungs(running, [0.4], first=1) == ["set aside"]
+    assert list(running.last_promotable()) == [1]
+
+
+def test_what_has_ended_is_not_promoted() -> None:
+    running = race(name="asha", promotion=True, reduction_factor=2)
+    rungs(running, [0.5, 0.4])
+    running.end(trial(0, state="stopped"))
+    assert (list(running.promotable()), list(running.last_promotable())) == ([], [1])
+
+
+def test_a_changed_rule_keeps_those_waiting_that_stand_at_one_of_its_rungs() -> None:
+    running = race(name="asha", promotion=True, min_epochs=2)
+    running.enter(trial(0, set_aside_at=datetime(2026, 1, 1, tzinfo=UTC)), [(1, 0.5)])
+    running.enter(trial(1, set_aside_at=datetime(2026, 1, 1, tzinfo=UTC)), [(1, 0.5), (2, 0.5), (3, 0.6)])
+    assert [running.may_wait(number) for number in (0, 1)] == [False, True]
+    running.restart(1, aside=True)
+    assert list(running.last_promotable()) == [1]
+    assert not race(name="median").may_wait(1)

@@ -53,10 +53,11 @@ def insert_metrics(
     return new
 
 
-def supersede_metrics(connection: Connection, trial_id: int, *, after_step: int) -> None:
-    """Set aside what earlier attempts reported after `after_step`, because the trial is taken up from there."""
+def supersede_metrics(connection: Connection, trial_id: int, *, after_step: int) -> int:
+    """Set aside what earlier attempts reported after `after_step`, because the trial is taken up from there; how much it was."""
     statement = update(metrics).where(metrics.c.trial_id == trial_id, metrics.c.step > after_step)
-    connection.execute(statement.values(superseded=True))
+    superseded: int = connection.execute(statement.where(metrics.c.superseded.is_(False)).values(superseded=True)).rowcount
+    return superseded
 
 
 def metrics_of(connection: Connection, trial_id: int) -> list[MetricPoint]:

@@ -123,6 +123,7 @@ trials = Table(
     Column("extension", JSON(none_as_null=True)),
     Column("ended_state", String(16)),  # of an extended trial until it ends anew: how it had ended
     Column("ended_value", Double),  # likewise
+    Column("set_aside_at", UtcDateTime),  # it waits to be promoted since then; NULL: it does not
     UniqueConstraint("study_id", "number"),
     Index("ix_trials_study_id_state", "study_id", "state"),
     Index("ix_trials_lease_id", "lease_id"),

@@ -42,7 +42,10 @@ Comparison = Literal["<", "<=", ">", ">=", "=", "!="]
 # Statements that workers cause all the time are built once: building one costs several times what running it does.
 _OF_LEASE = select(trials).where(trials.c.lease_id == bindparam("lease"))
 _NEXT_WAITING = (
-    select(trials).where(trials.c.study_id == bindparam("study"), trials.c.state == "waiting").order_by(trials.c.number).limit(1)
+    select(trials)
+    .where(trials.c.study_id == bindparam("study"), trials.c.state == "waiting", trials.c.set_aside_at.is_(None))
+    .order_by(trials.c.number)
+    .limit(1)
 )
 _INSERT = insert(trials).returning(*trials.c)
 _HELD = (trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
@@ -72,6 +75,8 @@ _START = (
         reported_at=bindparam("now", type_=UtcDateTime),
         epoch=None,
         step=None,
+        set_aside_at=None,
+        reason=None,
     )
     .returning(*trials.c)
 )
@@ -136,6 +141,7 @@ def trial_of_lease(connection: Connection, lease_id: str) -> Trial | None:
 
 
 def next_waiting(connection: Connection, study_id: str) -> Trial | None:
+    """The first that may start at once; those set aside may not."""
     return _one(connection, _NEXT_WAITING, {"study": study_id})
 
 
@@ -251,10 +257,41 @@ def put_back(connection: Connection, lease_id: str, *, lost: bool, now: datetime
     return _one(
         connection,
         _held_by(lease_id)
-        .values(state="waiting", lease_id=None, worker_id=None, retries=trials.c.retries + (1 if lost else 0), value=None)
+        .values(state="waiting", lease_id=None, worker_id=None, retries=trials.c.retries + (1 if lost else 0))
+        .values(value=case((trials.c.set_aside_at.is_not(None), trials.c.value)))
         .values(_end_of_attempt(connection.dialect.name, literal(now, UtcDateTime)))
         .returning(*trials.c),
     )
+
+
+def set_aside(connection: Connection, lease_id: str, *, reason: str, now: datetime) -> Trial | None:
+    """A running trial is to wait at its rung once its worker has given it back; None if the lease is not current."""
+    return _one(connection, _held_by(lease_id).values(set_aside_at=now, reason=reason).returning(*trials.c))
+
+
+def let_wait_no_longer(connection: Connection, trial_id: int) -> None:
+    """A trial set aside may start at once."""
+    connection.execute(update(trials).where(trials.c.id == trial_id).values(set_aside_at=None, reason=None))
+
+
+def prune_set_aside(connection: Connection, study_id: str, *, suffix: str, now: datetime) -> list[Trial]:
+    """End those that wait to be promoted; `suffix` is cut off the reason why they waited."""
+    statement = update(trials).where(trials.c.study_id == study_id, trials.c.state == "waiting")
+    statement = statement.where(trials.c.set_aside_at.is_not(None))
+    changes = {"state": "pruned", "finished_at": now, "reason": func.replace(trials.c.reason, suffix, "")}
+    return [_trial(row) for row in connection.execute(statement.values(changes).returning(*trials.c)).mappings()]
+
+
+def count_at_work(connection: Connection, study_id: str) -> int:
+    """Trials that run, or wait for no more than a worker."""
+    query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(("waiting", "running")))
+    not_aside = or_(trials.c.state == "running", trials.c.set_aside_at.is_(None))
+    return connection.execute(query.where(not_aside)).scalar_one()
+
+
+def count_set_aside(connection: Connection, study_id: str) -> int:
+    query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state == "waiting")
+    return connection.execute(query.where(trials.c.set_aside_at.is_not(None))).scalar_one()
 
 
 def stop_trials(
