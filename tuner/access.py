@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Access:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self._known: dict[str, Token] = {}  # by the hash of what its owner sends; forgotten whenever a token is revoked
+        self._used: dict[str, datetime] = {}  # token id → when it was last used, as far as that is not in its row yet
         self._revocations = 0
         self._lock = threading.Lock()
 
@@ -64,7 +66,10 @@ class Access:
         Only this process writes tokens (decision 0005), so it knows of every revocation.
         """
         token = self._known.get(_hash(bearer))
-        return token if token is not None and (token.expires_at is None or token.expires_at > now) else None
+        if token is None or (token.expires_at is not None and token.expires_at <= now):
+            return None
+        self._used[token.id] = now
+        return token
 
     def identify(self, bearer: str, *, now: datetime) -> Token | None:
         """Whose token it is, or None if it is malformed, unknown, revoked or expired."""
@@ -80,7 +85,14 @@ class Access:
         with self._lock:
             if revocations == self._revocations:
                 self._known[_hash(bearer)] = found[0]
+        self._used[found[0].id] = now
         return found[0]
+
+    def note_use(self) -> None:
+        """Write down which tokens were used since the last time; called now and then, for a write a request would be dear."""
+        used, self._used = self._used, {}
+        if used:
+            self.ledger.change(lambda change: access_rows.note_use(change.connection, used))
 
     def open_session(self, token: Token, *, now: datetime, address: str | None = None) -> str:
         """A browser's session; returns the secret for its cookie."""
@@ -104,7 +116,8 @@ class Access:
 
     def tokens(self) -> list[Token]:
         with self.ledger.read() as connection:
-            return access_rows.list_tokens(connection)
+            listed = access_rows.list_tokens(connection)
+        return [replace(token, used_at=self._used.get(token.id, token.used_at)) for token in listed]
 
     def revoke(self, token_id: str, *, now: datetime, actor: Actor = _THE_SERVICE) -> None:
         """End a token and its sessions at once. Raises NotFound."""

@@ -24,6 +24,7 @@ from tuner.manager import Manager
 from tuner.settings import Settings
 
 log = structlog.get_logger()
+_BETWEEN_NOTES_OF_USE = timedelta(minutes=1)
 
 
 def utc_now() -> datetime:
@@ -75,7 +76,7 @@ def open_service(
 
     def expire() -> None:
         try:
-            _expire_now_and_then(service.manager, clock, closing)
+            _expire_now_and_then(service, clock, closing)
         except Deposed as error:
             log.error("this service ends", reason=str(error))
             on_deposed()
@@ -88,6 +89,7 @@ def open_service(
         closing.set()
         timer.join()
         with suppress(Unavailable):  # whoever took over, or comes next, need not be told
+            service.access.note_use()
             database.write(leadership.resign)
         database.close()
 
@@ -132,7 +134,8 @@ class Attendance:
         return now - self.since >= time
 
 
-def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closing: threading.Event) -> None:
+def _expire_now_and_then(service: Service, clock: Callable[[], datetime], closing: threading.Event) -> None:
+    manager, noted = service.manager, clock()
     attendance = Attendance(clock(), longest_break=2 * manager.tick)
     while not closing.wait(manager.tick.total_seconds()):
         try:
@@ -140,6 +143,9 @@ def _expire_now_and_then(manager: Manager, clock: Callable[[], datetime], closin
             attendance.note(clock())
             manager.time_out(since=attendance.since, now=clock())
             taken = manager.expire(now=clock()) if attendance.lasts(clock(), manager.lease_time) else 0
+            if clock() - noted > _BETWEEN_NOTES_OF_USE:
+                noted = clock()
+                service.access.note_use()
         except Deposed:
             raise
         except Unavailable as error:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Clock
 from tests.tuner.helpers import all_rows
 from tuner.access import SESSION_TIME, allows, write_private
+from tuner.db import access_rows
 from tuner.errors import NotFound
 from tuner.records import Role
 from tuner.service import Service
@@ -162,3 +163,20 @@ def test_a_token_that_is_known_is_forgotten_when_it_is_revoked_or_expires(servic
     assert service.access.known(bearer, now=until) is None
     service.access.revoke(token.id, now=clock())
     assert service.access.known(bearer, now=clock()) is None
+
+
+def test_a_tokens_last_use_is_known_at_once_and_written_now_and_then(service: Service, clock: Clock) -> None:
+    token, bearer = service.access.create_token("viewer", "Ada", now=clock())
+
+    def used() -> list[datetime | None]:
+        with service.ledger.read() as connection:
+            stored = [found.used_at for found in access_rows.list_tokens(connection)]
+        return [*stored, *(found.used_at for found in service.access.tokens())]
+
+    assert used() == [None, None]
+    for _ in range(2):  # the second time it is known without a look at the database
+        clock.forward(1)
+        assert service.access.known(bearer, now=clock()) or service.access.identify(bearer, now=clock())
+    assert used() == [None, clock()]
+    service.access.note_use()
+    assert used() == [clock(), clock()]

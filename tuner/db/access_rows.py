@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import RowMapping, delete, func, insert, or_, select, update
@@ -45,6 +46,11 @@ def revoke_token(connection: Connection, token_id: str, now: datetime) -> bool:
 
 def revoke_tokens_named(connection: Connection, name: str, now: datetime) -> None:
     connection.execute(update(tokens).where(tokens.c.name == name, tokens.c.revoked_at.is_(None)).values(revoked_at=now))
+
+
+def note_use(connection: Connection, used: Mapping[str, datetime]) -> None:
+    for token_id, at in used.items():
+        connection.execute(update(tokens).where(tokens.c.id == token_id).values(used_at=at))
 
 
 def insert_session(connection: Connection, *, secret_hash: str, token_id: str, expires_at: datetime, now: datetime) -> None:

@@ -117,3 +117,43 @@ def test_random_states_of_gpus_that_are_not_here_are_left_alone(make_job: MakeJo
 def _new(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def extended(observer: Observer, job: Job, folder: Path, *, until: int, legs: tuple[int, ...], resume: Path) -> Outcome:
+    """As a worker trains an extended trial: from its last checkpoint to a later epoch."""
+    params = dict(job.params) | {"epochs": until}
+    return observer.train(replace(job, params=params, legs=legs, resume=resume, folder=_new(folder)))
+
+
+def test_a_constant_schedule_goes_on_bit_for_bit_as_one_planned_longer(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(epochs=3, schedule="constant")
+    planned_longer, first, more = Observer(), Observer(), Observer()
+    expected = planned_longer.train(replace(job, params=dict(job.params) | {"epochs": 5}, folder=_new(tmp_path / "whole")))
+    first.train(replace(job, folder=_new(tmp_path / "first")))
+    outcome = extended(more, job, tmp_path / "more", until=5, legs=(3, 5), resume=first.checkpoints[-1].file)
+    assert first.reports[:2] + more.reports == planned_longer.reports
+    assert (outcome.values, outcome.epoch) == (expected.values, expected.epoch)
+    ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("more", "whole"))
+    assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_a_pruned_trial_goes_on_bit_for_bit_as_if_it_had_not_been_pruned(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(epochs=4, schedule="linear", warmup_ratio=0.2)
+    whole, pruned, more = Observer(), Observer(stop_at=2, reason="pruned"), Observer()
+    expected = whole.train(replace(job, folder=_new(tmp_path / "whole")))
+    pruned.train(replace(job, folder=_new(tmp_path / "pruned")))
+    outcome = extended(more, job, tmp_path / "more", until=4, legs=(4,), resume=pruned.checkpoints[-1].file)
+    assert pruned.reports[:1] + more.reports == whole.reports
+    assert (outcome.values, outcome.epoch) == (expected.values, expected.epoch)
+
+
+def test_beyond_the_planned_epochs_the_schedule_starts_again_and_what_was_reported_before_comes_out_alike(
+    make_job: MakeJob, tmp_path: Path
+) -> None:
+    job = make_job(epochs=2, schedule="linear")
+    first, more = Observer(), Observer()
+    first.train(replace(job, folder=_new(tmp_path / "first")))
+    extended(more, job, tmp_path / "more", until=4, legs=(2, 4), resume=first.checkpoints[-1].file)
+    assert more.reports[0] == first.reports[1], "the last planned epoch is trained again"
+    losses = [next(m.value for m in report if m.split == "train") for report in more.reports]
+    assert losses[2] != losses[1] != losses[0], "a learning rate of 0 would change nothing any more"

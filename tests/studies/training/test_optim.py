@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -64,3 +65,14 @@ def test_the_schedule_moves_the_learning_rate_to_its_end() -> None:
         schedule.step()
     assert rates == [0.25, 0.5, 0.5, 0.25]
     assert optimizer.param_groups[0]["lr"] == 0.0
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_each_leg_of_an_extended_trial_has_the_schedules_shape_again_without_warmup(kind: Literal["linear", "cosine"]) -> None:
+    optimizer = build_optimizer(nn.Linear(2, 2), SETTINGS)
+    schedule = build_schedule(optimizer, replace(SETTINGS, schedule=kind, warmup_ratio=0.5), legs=[4, 6])
+    [share] = {id(function): function for function in schedule.lr_lambdas}.values()
+    shares = [share(step) for step in range(7)]
+    assert shares[:4] == [learning_rate_share(step, 4, 2, kind) for step in range(4)]
+    assert shares[4:6] == [learning_rate_share(step, 2, 0, kind) for step in range(2)]
+    assert shares[4] == 1.0 and shares[6] == pytest.approx(0.0)
