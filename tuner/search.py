@@ -199,7 +199,7 @@ class Search:
             return
         state, value = ending_of(trial)
         values = None if value is None or state is not OptunaState.COMPLETE else [value]
-        self._run_again(trial.number)
+        self._storage.run_again(trial.number + self._offset)
         self._storage.set_trial_state_values(trial.number + self._offset, state, values)
 
     def set_aside(self, number: int) -> None:
@@ -211,12 +211,7 @@ class Search:
         """A trial that was set aside runs again."""
         self.race.go_on(number)
         if number not in self._outside:
-            self._run_again(number)
-
-    def _run_again(self, number: int) -> None:
-        # Optuna knows no way back from an end, but its memory hands out the trial itself. A replayed study, whose trial is made
-        # as a running one, decides alike (tests/contracts).
-        self._storage.get_trial(number + self._offset).state = OptunaState.RUNNING
+            self._storage.run_again(number + self._offset)
 
     def _attrs(self, number: int) -> Mapping[str, Any]:
         return dict(self._storage.get_trial(number + self._offset).system_attrs)

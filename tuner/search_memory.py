@@ -83,6 +83,20 @@ class Memory(optuna.storages.InMemoryStorage):
         self._note_end(trial_id)
         return changed
 
+    def run_again(self, trial_id: int) -> None:
+        """A trial that had ended for the time being runs again, as if it had never ended."""
+        # Optuna knows no way back from an end, but its memory hands out the trial itself. A replayed study, whose trial is made
+        # as a running one, decides alike (tests/contracts).
+        trial = self.get_trial(trial_id)
+        if not trial.state.is_finished():
+            return
+        if trial.state is not OptunaState.FAIL:
+            self._ended.remove(trial_id)
+            self._scattered.remove((trial_id * _SCATTER % 2**32, trial_id))
+            self._ranked.remove(_rank(trial, self.get_study_directions(STUDY)[0]))
+        trial.state = OptunaState.RUNNING
+        self._open.add(trial_id)
+
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
     ) -> list[FrozenTrial]:

@@ -114,3 +114,22 @@ def test_tpe_still_draws_close_to_the_best_and_in_much_less_time() -> None:
         costs[narrow] = time.process_time() - began
         assert sum(abs(p["x"] - 0.3) + abs(p["y"] - 0.6) for p in points) / len(points) < 0.2
     assert costs[True] < costs[False] / 2
+
+
+def test_a_trial_that_runs_again_leaves_no_trace_of_its_first_end() -> None:
+    live, replayed = memory_of(2 * MOST_SHOWN)[0], memory_of(2 * MOST_SHOWN)[0]
+    for memory in (live, replayed):
+        number = memory.create_new_trial(STUDY)
+        memory.set_trial_intermediate_value(number, 99_000, 9.0)  # so far ahead that it is among the best shown
+    live.set_trial_state_values(number, OptunaState.PRUNED)
+    assert number in [trial.number for trial in shown(live)]
+    live.run_again(number)
+    live.run_again(number)
+    assert [trial.state for trial in shown(live)] == [trial.state for trial in shown(replayed)]
+    assert [trial.number for trial in shown(live)] == [trial.number for trial in shown(replayed)]
+    for memory in (live, replayed):
+        memory.set_trial_state_values(number, OptunaState.COMPLETE, [-5.0])
+        for _ in range(BEST_SHOWN):
+            memory.set_trial_state_values(memory.create_new_trial(STUDY), OptunaState.FAIL)
+    assert [trial.number for trial in shown(live)] == [trial.number for trial in shown(replayed)]
+    assert live.get_trial(number).values == [-5.0]
