@@ -85,6 +85,36 @@ SHARED: tuple[Hyperparameter, ...] = (
     Hyperparameter(
         name="max_grad_norm", kind="float", default=1.0, low=0, help="Gradients are scaled down to this norm; 0: never."
     ),
+    Hyperparameter(
+        name="layer_decay",
+        kind="float",
+        default=1.0,
+        low=0,
+        low_open=True,
+        high=1,
+        help="The learning rate of each block is that of the block above it times this; the head has the full one. 1: all alike.",
+    ),
+    Hyperparameter(
+        name="accumulation",
+        kind="int",
+        default=1,
+        low=1,
+        help="Parts that a batch is computed in, one after the other: the same step with less memory.",
+    ),
+    Hyperparameter(
+        name="precision",
+        kind="choice",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="bfloat16: matrices are multiplied in it where the hardware does so natively; float32 elsewhere.",
+    ),
+    Hyperparameter(
+        name="patience",
+        kind="int",
+        default=0,
+        low=0,
+        help="Training ends after so many evaluations in a row without a better score; 0: never before its last epoch.",
+    ),
 )
 
 MAX_LENGTH = Hyperparameter(

@@ -30,6 +30,7 @@ from studies.constraints import all_hold
 from studies.definition import ParamValue
 from studies.errors import InvalidInput
 from studies.space import Choice, Fixed, FloatRange, IntRange, active, after_steps, contains, nearest_on_grid, on_grid
+from tuner.memory_guard import MemoryGuard
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
 from tuner.search_memory import STUDY, Memory
@@ -80,6 +81,7 @@ class Search:
         for name, value in study.search_attrs.items():
             self._storage.set_study_system_attr(STUDY, name, value)
         self._defaults = catalog_definition(study.spec.task).completed({})
+        self.memory = MemoryGuard(self._defaults, study.facts.blocks)
         for prior in priors:
             self._storage.remember(self._frozen(prior.params, OptunaState.COMPLETE, prior.value))
         self._outside: set[int] = set()  # trials that the present space does not contain
@@ -91,6 +93,7 @@ class Search:
             if frozen.state is OptunaState.FAIL:
                 self._outside.add(trial.number)
             self.race.enter(known, [(resource(point), point.value) for point in points])
+            self.memory.note(known)
             if fits(self.space, trial.params):
                 self._tried[key_of(trial.params)] += 1
 
@@ -163,7 +166,9 @@ class Search:
         if not all_hold(self.constraints, params):
             return False
         # Who gives every parameter wants just this configuration, tried or not.
-        return params.keys() <= given.keys() | self._fixed or self._tried[key_of(params)] < self.spec.sampler.repeats
+        if params.keys() <= given.keys() | self._fixed:
+            return True
+        return self._tried[key_of(params)] < self.spec.sampler.repeats and not self.memory.refuses(params)
 
     @cached_property
     def _fixed(self) -> set[str]:
@@ -195,6 +200,7 @@ class Search:
     def tell(self, trial: Trial) -> None:
         """Note how a trial ended, once."""
         self.race.end(trial)
+        self.memory.note(trial)
         if trial.number in self._outside:
             return
         state, value = ending_of(trial)

@@ -89,16 +89,18 @@ class Upper:
         }
 
 
-def above_prefix(model: nn.Module, training: Encoded, validation: Encoded, store: Store, device: str) -> Upper:
+def above_prefix(
+    model: nn.Module, training: Encoded, validation: Encoded, store: Store, device: str, precision: str = "float32"
+) -> Upper:
     """`model`, of which a part is frozen, cut above that part, with the states of all examples; whole if that can't be had.
 
     States come from `store`. They are computed now where nobody has done it, from those of the deepest shallower prefix
-    that are there.
+    that are there. Called under the autocast that training runs under; `precision` names it.
     """
     depth = frozen_depth(model)
     if depth == 0:
         return Upper(model=model, training=training, validation=validation, whole="what feeds the blocks is trained")
-    prints = _fingerprints(model, depth)
+    prints = _fingerprints(model, depth, precision)
     try:
         cut = _known_cut(model, depth, training, store, f"{prints[depth]}-{device.partition(':')[0]}", device)
         stored = [_obtain(model, cut, examples, prints, store, device) for examples in (training, validation)]
@@ -230,9 +232,9 @@ def _key(cut: Cut, examples: Encoded, prints: Sequence[str]) -> str:
     return f"states-{prints[cut.depth]}-{_fingerprint(examples)}-{cut.form}-{cut.dtype}"
 
 
-def _fingerprints(model: nn.Module, depth: int) -> list[str]:
-    """Of the prefix of each depth from 0 to `depth`: its weights, its configuration, and the libraries that compute it."""
-    about = [type(model).__name__, _configuration(model), version("torch"), version("transformers")]
+def _fingerprints(model: nn.Module, depth: int, precision: str) -> list[str]:
+    """Of the prefix of each depth from 0 to `depth`: its weights, its configuration, and what computes it."""
+    about = [precision, type(model).__name__, _configuration(model), version("torch"), version("transformers")]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     prints = []
     for modules in prefix_parts(model)[: depth + 1]:

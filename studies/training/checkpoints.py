@@ -8,7 +8,6 @@ generator's, and the best epoch so far. Frozen parameters come from the base mod
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +22,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from studies.errors import TrialFailure
 
-_FORMAT = "tuner checkpoint 1"
+_FORMAT = "tuner checkpoint 2"
 
 
 @dataclass(kw_only=True)
 class Progress:
     """How far training is; all of the loop's own state."""
 
-    epoch: int = 0  # finished ones
+    epoch: float = 0.0  # finished ones
     step: int = 0  # optimiser steps
-    best_epoch: int = 0
+    best_epoch: float = 0.0
+    since_best: int = 0  # evaluations
     best: dict[str, float] = field(default_factory=dict)  # scores of the best epoch
     best_weights: dict[str, Tensor] = field(default_factory=dict)  # what training had made of the model by then; on the CPU
 
@@ -50,9 +50,7 @@ def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             tensor.copy_(state[name])
 
 
-def save_checkpoint(
-    file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, order: random.Random, progress: Progress
-) -> None:
+def save_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, progress: Progress) -> None:
     """Write `file` all at once: whoever finds it finds it whole."""
     tensors = dict(_prefixed("model", trained_state(model)))
     # While the latest epoch is the best one its weights are the model's own.
@@ -73,11 +71,11 @@ def save_checkpoint(
         "epoch": progress.epoch,
         "step": progress.step,
         "best_epoch": progress.best_epoch,
+        "since_best": progress.since_best,
         "best": progress.best,
         "groups": state["param_groups"],
         "scalars": scalars,
         "schedule": {name: value for name, value in schedule.state_dict().items() if name != "lr_lambdas"},
-        "order": order.getstate(),
     }
     unfinished = file.with_suffix(".part")
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -85,7 +83,7 @@ def save_checkpoint(
     unfinished.replace(file)
 
 
-def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, order: random.Random) -> Progress:
+def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> Progress:
     """Put everything back as it was when `file` was written.
 
     Raises TrialFailure("data") if it is damaged or of another model; nothing was changed then.
@@ -97,12 +95,12 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
         if metadata.get("format") != _FORMAT:
             raise TrialFailure("data", f"the checkpoint {file.name} has the format {metadata.get('format')!r}, not {_FORMAT!r}")
         header = json.loads(metadata["header"])
-        version, words, gauss = header["order"]
         latest_is_best = header["best_epoch"] == header["epoch"]
         progress = Progress(
             epoch=header["epoch"],
             step=header["step"],
             best_epoch=header["best_epoch"],
+            since_best=header["since_best"],
             best=header["best"],
             best_weights=_under("model" if latest_is_best else "best", tensors),
         )
@@ -114,7 +112,6 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrialFailure("data", f"the checkpoint {file.name} can't be used: {error}") from error
     schedule.load_state_dict(schedule_state)
-    order.setstate((version, tuple(words), gauss))
     load_trained_state(model, weights)
     torch.set_rng_state(generator)
     # Written on a machine with fewer GPUs, or none, it says nothing of the others.

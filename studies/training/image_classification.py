@@ -27,7 +27,7 @@ from studies.training.data import Encoded
 from studies.training.models import load_body
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
-from studies.training.task import Batch, Task
+from studies.training.task import Batch, Task, unchanged
 from studies.training.text_classification import classifier_task, labelled
 
 SMALL_CNN = "builtin:small-cnn"
@@ -78,7 +78,9 @@ def prepare(job: Job, settings: Settings) -> Task:
         own = settings.own
         return {"pixel_values": moved(batch["pixel_values"], own["crop"], own["rotate"], own["scale"])}
 
-    return classifier_task(model, pictures, splits, classes, settings, pictures.encode, augment=augment, readable=False)
+    moves = any(settings.own[name] for name in ("crop", "rotate", "scale"))
+    change = augment if moves else unchanged
+    return classifier_task(model, pictures, splits, classes, settings, pictures.encode, augment=change, readable=False)
 
 
 def predict(folder: Path, inputs: Sequence[str]) -> list[dict[str, Any]]:

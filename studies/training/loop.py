@@ -1,4 +1,4 @@
-"""Training one trial: build, then for each epoch train, evaluate, report, obey the verdict, keep the best weights."""
+"""Training one trial: build, then time and again train, evaluate, report, obey the verdict, keep the best weights."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from studies.training.activations import Upper, above_prefix
 from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from studies.training.data import training_batches
 from studies.training.freezing import freeze
+from studies.training.hardware import Precision, memory
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
 from studies.training.settings import Settings, settings_of
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 def train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     """Fine-tune what `prepare` builds as `job` says; `job.params` names every hyperparameter.
 
-    `report` and `keep` are called once an epoch.
+    `report` and `keep` are called at every evaluation.
 
     Raises TrialFailure: `nan` for a loss that is no number, `oom` for memory, `data` for data or a model that is not what
     the study was checked with.
@@ -59,82 +60,119 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     torch.set_flush_denormal(True)
 
     torch.manual_seed(job.seed)
-    order = random.Random(job.seed)
     task = _prepared(prepare, job, settings)
     model = task.model
     freeze(model, settings.frozen_layers)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
-    steps_an_epoch = math.ceil(len(task.training) / settings.batch_size)
+    an_epoch = math.ceil(len(task.training) / settings.batch_size)  # batches, each of which is a step
     optimizer = build_optimizer(model, settings)
-    schedule = build_schedule(optimizer, settings, [leg * steps_an_epoch for leg in job.legs or (settings.epochs,)])
+    schedule = build_schedule(optimizer, settings, [leg * an_epoch for leg in job.legs or (settings.epochs,)])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lengths = task.training.lengths
-    upper = _upper_part(task, settings, job)
+    precision = Precision(settings.precision, job.device)
+    with precision.autocast():
+        upper = _upper_part(task, settings, job, precision.name)
     seconds["prepare"] = time.perf_counter() - started
 
     best: Evaluation | None = None
     progress = Progress()
     if job.resume is not None:
         try:
-            progress = load_checkpoint(job.resume, model, optimizer, schedule, order)
+            progress = load_checkpoint(job.resume, model, optimizer, schedule)
         except TrialFailure as failure:
             # It would save time, no more: nothing was loaded yet, and the trial can still be trained from its start.
             log.warning("starting from epoch 0: %s", failure.message)
     begun = progress.epoch
-    for epoch in range(progress.epoch + 1, settings.epochs + 1):
+    batches: list[list[int]] = []
+    for end, epoch in evaluation_points(an_epoch, settings.epochs, job.eval_every):
+        if end <= progress.step or early_enough(progress, settings.patience):
+            continue
         began = time.perf_counter()
         upper.model.train()
-        total_loss = 0.0
-        for rows in training_batches(lengths, settings.batch_size, order):
-            outputs = upper.model(**task.augment(upper.training.batch(rows, job.device)))
-            loss = task.loss(outputs, task.training.batch_targets(rows, job.device))
+        total_loss, examples = 0.0, 0
+        for step in range(progress.step, end):
+            if step % an_epoch == 0 or not batches:
+                # Drawn from the epoch's own seed, so that a trial that is taken up within an epoch draws the same.
+                batches = training_batches(lengths, settings.batch_size, random.Random(f"{job.seed} {step // an_epoch}"))
+            rows = batches[step % an_epoch]
+            batch_loss = 0.0
+            for part in split(rows, settings.accumulation):
+                with precision.autocast():
+                    outputs = upper.model(**task.augment(upper.training.batch(part, job.device)))
+                    loss = task.loss(outputs, task.training.batch_targets(part, job.device)) * (len(part) / len(rows))
+                loss.backward()  # type: ignore[no-untyped-call]
+                batch_loss += loss.item()
             # Before the step: a loss that is no number would ruin the weights.
-            total_loss += _finite("training loss", loss.item(), progress.step + 1, float(schedule.get_last_lr()[0])) * len(rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            _finite("training loss", batch_loss, step + 1, float(schedule.get_last_lr()[0]))
             if settings.max_grad_norm > 0:
                 clip_grad_norm_(trained, settings.max_grad_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            progress.step += 1
+            total_loss, examples = total_loss + batch_loss * len(rows), examples + len(rows)
+        progress.step, progress.epoch = end, epoch
         seconds["train"] += time.perf_counter() - began
 
         began = time.perf_counter()
-        evaluation = _evaluated(task, upper, job.device)
+        with precision.autocast():
+            evaluation = _evaluated(task, upper, job.device)
         scores = dict(evaluation.scores)
         seconds["evaluate"] += time.perf_counter() - began
         _finite("validation loss", scores["loss"], progress.step, settings.learning_rate)
 
-        progress.epoch = epoch
+        progress.since_best += 1
         if not progress.best or _better(scores[job.metric], progress.best[job.metric], job.direction):
-            progress.best, progress.best_epoch, best = scores, epoch, evaluation
+            progress.best, progress.best_epoch, progress.since_best, best = scores, epoch, 0, evaluation
             progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trained_state(model).items()}
 
         verdict = report(
             [
-                *(Metric(name=name, value=value, step=progress.step, epoch=float(epoch)) for name, value in scores.items()),
-                Metric(name="loss", value=total_loss / len(task.training), step=progress.step, epoch=float(epoch), split="train"),
+                *(Metric(name=name, value=value, step=end, epoch=epoch) for name, value in scores.items()),
+                Metric(name="loss", value=total_loss / examples, step=end, epoch=epoch, split="train"),
             ]
         )
         # After the report: a checkpoint never holds an epoch that nobody has heard of.
         if epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
             began = time.perf_counter()
-            file = job.folder / f"checkpoint-{epoch}.safetensors"
-            save_checkpoint(file, model, optimizer, schedule, order, progress)
-            keep(Checkpoint(file=file, epoch=float(epoch), step=progress.step))
+            file = job.folder / f"checkpoint-{epoch:g}.safetensors"
+            save_checkpoint(file, model, optimizer, schedule, progress)
+            keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
             seconds["checkpoint"] += time.perf_counter() - began
         if verdict.stop:
-            return _outcome(task, progress, seconds, upper.details(epoch - begun), stopped=verdict.reason)
+            return _outcome(task, progress, seconds, upper.details(epoch - begun), precision, stopped=verdict.reason)
 
     load_trained_state(model, progress.best_weights)
-    outcome = _outcome(task, progress, seconds, upper.details(progress.epoch - begun))
+    outcome = _outcome(task, progress, seconds, upper.details(progress.epoch - begun), precision)
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
     if task.samples is not None:
         best = replace(best, predictions=task.samples(model, job.device))
     save_model(job.folder / "model", model, task.processor, _record(job, outcome, task), best.files())
     return outcome
+
+
+def evaluation_points(an_epoch: int, epochs: int, every: float) -> list[tuple[int, float]]:
+    """When to evaluate in `epochs` epochs of `an_epoch` steps each: (steps done, epochs done), the last at the end.
+
+    Trials of different batch sizes are compared at the same shares of an epoch, so the share is what was asked for and the
+    steps are the nearest whole number.
+    """
+    shares = [round(index * every, 6) for index in range(1, math.ceil(epochs / every))]
+    # Where there are fewer steps than evaluations, the last share that falls on a step is its own.
+    points = {max(1, round(share * an_epoch)): share for share in shares if round(share * an_epoch) < epochs * an_epoch}
+    return sorted((points | {epochs * an_epoch: float(epochs)}).items())
+
+
+def early_enough(progress: Progress, patience: int) -> bool:
+    """Whether so many evaluations in a row brought nothing better that training may end."""
+    return 0 < patience <= progress.since_best
+
+
+def split(rows: list[int], parts: int) -> list[list[int]]:
+    """`rows` in at most `parts` parts of nearly the same size."""
+    size = math.ceil(len(rows) / parts)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:
@@ -163,7 +201,7 @@ def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
     return TrialFailure("oom", f"out of memory on {job.device} with {sizes}: {error}")
 
 
-def _upper_part(task: Task, settings: Settings, job: Job) -> Upper:
+def _upper_part(task: Task, settings: Settings, job: Job, precision: str) -> Upper:
     """What is run in each step: where a prefix of the model is frozen, only what is above, on stored states."""
     whole = partial(Upper, model=task.model, training=task.training, validation=task.validation)
     if settings.frozen_layers == 0:
@@ -173,7 +211,7 @@ def _upper_part(task: Task, settings: Settings, job: Job) -> Upper:
     if task.augment is not unchanged:
         return whole(whole="examples are changed at random")
     store = Store(folder=job.shared, limit=job.shared_bytes)
-    return above_prefix(task.model, task.training, task.validation, store, job.device)
+    return above_prefix(task.model, task.training, task.validation, store, job.device, precision)
 
 
 def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
@@ -183,7 +221,12 @@ def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
 
 
 def _outcome(
-    task: Task, progress: Progress, seconds: Mapping[str, float], prefix: Mapping[str, Any], stopped: str | None = None
+    task: Task,
+    progress: Progress,
+    seconds: Mapping[str, float],
+    prefix: Mapping[str, Any],
+    precision: Precision,
+    stopped: str | None = None,
 ) -> Outcome:
     parameters = list(task.model.parameters())
     packages = ("torch", "transformers", "scikit-learn")
@@ -191,6 +234,8 @@ def _outcome(
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "steps": progress.step,
+        "precision": precision.name,
+        "memory": memory(precision.device),
         "prefix": prefix,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},

@@ -9,22 +9,43 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from studies.training.freezing import prefix_parts
 from studies.training.settings import Settings
 
 
 def build_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """An optimiser of the parameters that are trained; frozen ones are unknown to it, so it holds no state for them."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+    """An optimiser of the parameters that are trained; frozen ones are unknown to it, so it holds no state for them.
+
+    Raises TrialFailure("code") where the learning rate is to fall from block to block and the blocks can't be told.
+    """
+    share = _shares(model, settings.layer_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in (parameter for parameter in model.parameters() if parameter.requires_grad):
         # Vectors are biases and the scales of norms: pulling them to 0 only hurts.
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((share.get(id(parameter), 1.0), decay), []).append(parameter)
+    made = [
+        {"params": parameters, "weight_decay": decay, "lr": settings.learning_rate * rate}
+        for (rate, decay), parameters in groups.items()
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+        return torch.optim.SGD(made, lr=settings.learning_rate, momentum=settings.momentum)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     # Fused: one pass over the parameters instead of a dozen.
-    return kind(groups, lr=settings.learning_rate, fused=True)
+    return kind(made, lr=settings.learning_rate, fused=True)
+
+
+def _shares(model: nn.Module, decay: float) -> dict[int, float]:
+    """By id, the share of the learning rate that parameters below the head get (Howard & Ruder 2018, discriminative rates)."""
+    if decay == 1.0:
+        return {}
+    parts = prefix_parts(model)
+    return {
+        id(parameter): decay ** (len(parts) - index)
+        for index, modules in enumerate(parts)
+        for module in modules
+        for parameter in module.parameters()
+    }
 
 
 def build_schedule(

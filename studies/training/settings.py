@@ -26,6 +26,10 @@ class Settings:
     dropout: float | None
     label_smoothing: float
     max_grad_norm: float
+    precision: Literal["float32", "bfloat16"]
+    accumulation: int
+    patience: int
+    layer_decay: float
     max_length: int = 0  # tokens; 0: the task reads no text
     own: Mapping[str, Any] = field(default_factory=dict)  # what only one task understands
 

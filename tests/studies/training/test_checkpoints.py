@@ -17,7 +17,7 @@ from tests.studies.training.conftest import MakeJob
 class Observer:
     """Notes reports and checkpoints; tells the trial to stop at an epoch if asked to."""
 
-    def __init__(self, stop_at: int | None = None, reason: str = "preempted") -> None:
+    def __init__(self, stop_at: float | None = None, reason: str = "preempted") -> None:
         self.reports: list[list[Metric]] = []
         self.checkpoints: list[Checkpoint] = []
         self.stop_at, self.reason = stop_at, reason
@@ -39,14 +39,15 @@ class Observer:
         {"optimizer": "adam", "schedule": "cosine", "warmup_ratio": 0.3, "weight_decay": 0.1},
         # So large a step that the best epoch is not the last one before the interruption.
         {"learning_rate": 0.2, "schedule": "constant", "job_metric": "loss", "job_direction": "minimize"},
+        {"accumulation": 2, "layer_decay": 0.5, "patience": 3, "warmup_ratio": 0.1},
     ],
     ids=lambda params: "-".join(f"{value}" for value in params.values()) or "default",
 )
-@pytest.mark.parametrize("stopped_at", [1, 2, 3])
+@pytest.mark.parametrize("stopped_at", [0.5, 2])
 def test_a_resumed_trial_ends_bit_for_bit_as_one_never_interrupted(
-    make_job: MakeJob, tmp_path: Path, params: dict[str, object], stopped_at: int
+    make_job: MakeJob, tmp_path: Path, params: dict[str, object], stopped_at: float
 ) -> None:
-    job = make_job(epochs=4, **params)
+    job = make_job(epochs=3, job_eval_every=0.5, **params)
     whole = Observer()
     expected = whole.train(replace(job, folder=_new(tmp_path / "whole")))
 

@@ -15,6 +15,8 @@ from studies.definition import DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
 from studies.labelled_texts import inspect, read
 from studies.text_classification import DEFINITION
+from studies.training.hardware import computes_bfloat16
+from studies.training.loop import evaluation_points
 from tests.studies.training.conftest import MakeJob, keep_nothing
 
 
@@ -49,7 +51,7 @@ def plain_accuracy(job: Job) -> float:
 
 def test_it_learns_and_reports_every_epoch(make_job: MakeJob) -> None:
     recorder = Recorder()
-    outcome = run(make_job(epochs=5), recorder)
+    outcome = run(make_job(epochs=5, job_seed=1), recorder)
     assert outcome.values["accuracy"] > 0.9
     assert [report[0].epoch for report in recorder.reports] == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert [report[0].step for report in recorder.reports] == [17, 34, 51, 68, 85]
@@ -138,6 +140,7 @@ def test_a_verdict_ends_the_trial_without_a_model(make_job: MakeJob, reason: str
         {"dropout": 0.0},
         {"weight_decay": 1.0},
         {"max_length": 4},
+        {"layer_decay": 0.1},
         {"batch_size": 64},
         {"frozen_layers": 3},
     ],
@@ -149,6 +152,53 @@ def test_every_hyperparameter_changes_what_is_trained(make_job: MakeJob, params:
     run(make_job(epochs=1, **params), changed)
     assert changed.reports != plain.reports
     assert all(math.isfinite(metric.value) for metric in changed.reports[0])
+
+
+def test_evaluations_within_an_epoch_come_at_its_shares(make_job: MakeJob) -> None:
+    recorder = Recorder()
+    run(make_job(job_eval_every=0.4), recorder)
+    # Two epochs of 17 steps.
+    assert [(report[0].epoch, report[0].step) for report in recorder.reports] == [
+        (0.4, 7),
+        (0.8, 14),
+        (1.2, 20),
+        (1.6, 27),
+        (2.0, 34),
+    ]
+
+
+def test_fewer_steps_than_evaluations() -> None:
+    assert evaluation_points(2, 1, 0.1) == [(1, 0.7), (2, 1.0)]
+
+
+@pytest.mark.parametrize("every", [0.3, 0.5, 1.0])
+def test_training_does_not_depend_on_when_it_is_evaluated(make_job: MakeJob, every: float) -> None:
+    often, seldom = Recorder(), Recorder()
+    run(make_job(job_eval_every=every), often)
+    run(make_job(), seldom)
+    values = [metric.value for metric in often.reports[-1] if metric.split == "validation"]
+    assert values == [metric.value for metric in seldom.reports[-1] if metric.split == "validation"]
+
+
+def test_a_batch_in_parts_is_the_same_step(make_job: MakeJob) -> None:
+    whole, parts = Recorder(), Recorder()
+    run(make_job(dropout=0.0), whole)
+    run(make_job(dropout=0.0, accumulation=3), parts)
+    for one, other in zip(whole.reports, parts.reports, strict=True):
+        assert [metric.value for metric in one] == pytest.approx([metric.value for metric in other], abs=1e-4)
+
+
+def test_patience_ends_training_when_nothing_gets_better(make_job: MakeJob) -> None:
+    recorder = Recorder()
+    # Steps so small that the accuracy never moves.
+    outcome = run(make_job(epochs=5, learning_rate=1e-12, patience=2), recorder)
+    assert (len(recorder.reports), outcome.epoch, outcome.stopped) == (3, 1.0, None)
+    assert (make_job().folder / "model").exists()
+
+
+def test_bfloat16_where_the_hardware_has_it(make_job: MakeJob) -> None:
+    outcome = run(make_job(epochs=1, precision="bfloat16"))
+    assert outcome.details["precision"] == ("bfloat16" if computes_bfloat16("cpu") else "float32")
 
 
 def test_a_loss_that_is_no_number(make_job: MakeJob) -> None:

@@ -24,6 +24,14 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert (other["weight_decay"], [tuple(p.shape) for p in other["params"]]) == (0.0, [(4,), (4,), (4,)])
 
 
+def test_the_learning_rate_falls_from_block_to_block() -> None:
+    stack = nn.Sequential(nn.Embedding(5, 4), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Linear(4, 3))
+    optimizer = build_optimizer(stack, replace(SETTINGS, layer_decay=0.5))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = [{rates[id(p)] for p in module.parameters()} for module in (stack[0], *stack[1], stack[2])]  # type: ignore[misc]
+    assert found == [{0.5 / 8}, {0.5 / 4}, {0.5 / 2}, {0.5}]
+
+
 def test_frozen_parameters_are_unknown_to_the_optimizer() -> None:
     layers = model()
     layers[0].requires_grad_(False)  # type: ignore[index]
