@@ -106,6 +106,7 @@ class StudyAnswer(StudySpec):
     baseline: BaselineAnswer
     facts: FactsAnswer
     space_version: int
+    saved_seconds: Number | None  # by stored states of frozen prefixes; null in lists
     trend: list[Number]
 
     @classmethod
@@ -127,6 +128,7 @@ class StudyAnswer(StudySpec):
             baseline=BaselineAnswer(majority=view.majority, default=view.default.value if view.default else None),
             facts=FactsAnswer.model_validate(study.facts),
             space_version=study.space_version,
+            saved_seconds=view.saved_seconds,
             trend=list(view.trend),
         )
 

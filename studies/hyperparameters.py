@@ -31,6 +31,13 @@ SHARED: tuple[Hyperparameter, ...] = (
         low=0,
         help="k: the embeddings and the first k blocks are not trained; 0: everything is trained, embeddings included.",
     ),
+    Hyperparameter(
+        name="train",
+        kind="choice",
+        default="all",
+        choices=("all", "head", "norms", "bias"),
+        help="What is trained of the blocks above the frozen ones: all, only their norms, only their biases, or nothing (head).",
+    ),
     Hyperparameter(name="optimizer", kind="choice", default="adamw", choices=("adamw", "adam", "sgd"), help="Update rule."),
     Hyperparameter(
         name="momentum",

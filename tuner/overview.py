@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
 
@@ -26,11 +26,13 @@ class Overview:
     best: Trial | None
     majority: float | None  # score of always answering the commonest class
     default: Trial | None  # the untuned default, once it has a value
+    saved_seconds: float | None  # by stored states of frozen prefixes, over all trials; None where many studies are asked for
     trend: Sequence[float]  # best value so far over completed trials by number, at most 40 points
 
 
 def overview(connection: Connection, study: Study, *, now: datetime) -> Overview:
-    return overviews(connection, [study], now=now)[0]
+    saved = trial_rows.saved_seconds(connection, study.id)
+    return replace(overviews(connection, [study], now=now)[0], saved_seconds=saved)
 
 
 def overviews(connection: Connection, studies: Sequence[Study], *, now: datetime) -> list[Overview]:
@@ -55,6 +57,7 @@ def _overview(
         best=best_of(connection, study) if ended or values else None,
         majority=study.facts.baseline.get(objective_of(study.spec).metric),
         default=first if first is not None and first.origin == "default" and first.state == "completed" else None,
+        saved_seconds=None,
         trend=best_so_far(values, maximize=direction_of(study.spec) == "maximize"),
     )
 

@@ -102,7 +102,9 @@ def above_prefix(
         return Upper(model=model, training=training, validation=validation, whole="what feeds the blocks is trained")
     prints = _fingerprints(model, depth, precision)
     try:
-        cut = _known_cut(model, depth, training, store, f"{prints[depth]}-{device.partition(':')[0]}", device)
+        cut = _known_cut(
+            model, depth, training, store, f"{prints[depth]}-{_print_of_trained(model)}-{torch.device(device).type}", device
+        )
         stored = [_obtain(model, cut, examples, prints, store, device) for examples in (training, validation)]
     except NoCut as reason:
         return Upper(model=model, training=training, validation=validation, whole=str(reason))
@@ -244,6 +246,11 @@ def _fingerprints(model: nn.Module, depth: int, precision: str) -> list[str]:
                 digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         prints.append(digest.hexdigest()[:24])
     return prints
+
+
+def _print_of_trained(model: nn.Module) -> str:
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:12]
 
 
 def _configuration(model: nn.Module) -> dict[str, Any]:

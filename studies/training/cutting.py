@@ -154,8 +154,11 @@ def find_cut(model: nn.Module, depth: int, examples: Encoded, device: str) -> Cu
     batch = examples.batch(rows, device)
     blocks = prefix_blocks(model)
     model.train(False)
-    output = output_at(model, blocks[depth - 1], batch)
+    with torch.enable_grad():
+        output = output_at(model, blocks[depth - 1], batch)
     states = _states_of(output)
+    if states.requires_grad:
+        raise NoCut("something that feeds its frozen blocks is trained")
     of_tokens = "input_ids" in examples.inputs and states.ndim == 3 and states.shape[1] == max(sizes)
     cut = Cut(
         depth=depth,

@@ -4,37 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from studies.errors import TrialFailure
 
+Policy = Literal["all", "head", "norms", "bias"]
+Stacks = list[tuple[str, list[nn.Module]]]
 
-def freeze(model: nn.Module, layers: int) -> None:
+
+def freeze(model: nn.Module, layers: int, train: Policy = "all") -> None:
     """Freeze the embeddings and the first `layers` blocks of `model`; 0 freezes nothing, embeddings included.
 
-    Frozen parts get no gradients and stay in eval mode (dropout off, statistics fixed) whatever `model.train()` says.
-    Raises TrialFailure("code") where the blocks can't be told or are fewer than `layers`.
+    Above them `train` says what is trained: `all`; the `norms` or the biases (`bias`: BitFit, Ben Zaken et al. 2022) of the
+    blocks; or none of them (`head`, whatever `layers` is). What is above the last block is always trained.
+    Frozen parts get no gradients; those of the first `layers` blocks and below stay in eval mode (dropout off, statistics
+    fixed) whatever `model.train()` says. Raises TrialFailure("code") where the blocks can't be told or are fewer.
     """
-    if layers == 0:
+    if layers == 0 and train == "all":
         return
-    name, blocks = block_stack(model)
-    if layers > len(blocks):
-        raise TrialFailure("code", f"frozen_layers is {layers}, but {name} has {len(blocks)} blocks")
-    for module in [*_before(model, name), *blocks[:layers], *_later_embeddings(model, blocks)]:
+    stacks = block_stacks(model)
+    count = sum(len(blocks) for _, blocks in stacks)
+    if layers > count:
+        name = " and ".join(name for name, _ in stacks)
+        raise TrialFailure("code", f"frozen_layers is {layers}, but {name} has {count} blocks")
+    depth = count if train == "head" else layers
+    frozen: list[nn.Module] = []
+    for name, blocks in stacks:
+        if depth > 0:
+            frozen += [*_before(model, name), *blocks[:depth], *_later_embeddings(model, [b for _, bs in stacks for b in bs])]
+        depth = max(depth - len(blocks), 0)
+    for module in frozen:
         module.requires_grad_(False)
         _pin_in_eval_mode(module)
+    if train in ("norms", "bias"):
+        _train_only(model, stacks, train)
+
+
+def _train_only(model: nn.Module, stacks: Stacks, kind: Policy) -> None:
+    """Of the blocks, and of what feeds them, leave only norms or biases to be trained."""
+    for name, blocks in stacks:
+        for outer in [*_before(model, name), *blocks]:
+            for module in outer.modules():
+                norm = "norm" in type(module).__name__.casefold()
+                for parameter_name, parameter in module.named_parameters(recurse=False):
+                    if not (norm if kind == "norms" else parameter_name == "bias"):
+                        parameter.requires_grad_(False)
 
 
 def block_stack(model: nn.Module) -> tuple[str, list[nn.Module]]:
-    """Name and members of the outermost ModuleList or Sequential of at least 2 modules of one class that have parameters.
+    """The stack of blocks that a model's input comes to first."""
+    return block_stacks(model)[0]
 
-    Found by structure: a list of model names would never be complete. Raises TrialFailure("code") listing the candidates
-    where there is not exactly one.
+
+def block_stacks(model: nn.Module) -> Stacks:
+    """Name and blocks of each stack that is counted, in the order in which they run: an encoder's, then a decoder's.
+
+    A stack is an outermost ModuleList or Sequential of at least 2 modules of one class that have parameters. Found by
+    structure: a list of model names would never be complete. Raises TrialFailure("code") listing the candidates where there
+    is neither a single one nor one of an encoder and one of a decoder.
     """
     stacks = [(name, list(module.children())) for name, module in _stacks("", model)]
     if len(stacks) == 1:
-        return stacks[0]
+        return stacks
+    # The same path but for one word: `model.encoder.layers` and `model.decoder.layers`.
+    if len(stacks) == 2 and stacks[0][0].replace("encoder", "decoder") == stacks[1][0] != stacks[0][0]:
+        return stacks
     found = ", ".join(f"{name} ({len(blocks)} × {type(blocks[0]).__name__})" for name, blocks in stacks) or "none"
     raise TrialFailure("code", f"can't tell the blocks of {type(model).__name__}, so none can be frozen; candidates: {found}")
 
@@ -81,9 +117,13 @@ def _before(model: nn.Module, stack: str) -> Iterator[nn.Module]:
 
 
 def _later_embeddings(model: nn.Module, blocks: list[nn.Module]) -> Iterator[nn.Module]:
-    """Embedding tables outside the blocks: some models register those of relative positions after them."""
+    """Embedding tables, and what is named after them, outside the blocks: some models register a table of relative
+    positions, or the norm of their embeddings, after the blocks."""
     inside = {id(module) for block in blocks for module in block.modules()}
-    return (module for module in model.modules() if isinstance(module, nn.Embedding) and id(module) not in inside)
+    for name, module in model.named_modules():
+        outer = next(module.parameters(), None) is not None and not any(id(part) in inside for part in module.modules())
+        if outer and (isinstance(module, nn.Embedding) or "embed" in name.rpartition(".")[2]):
+            yield module
 
 
 def _pin_in_eval_mode(module: nn.Module) -> None:

@@ -62,7 +62,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     torch.manual_seed(job.seed)
     task = _prepared(prepare, job, settings)
     model = task.model
-    freeze(model, settings.frozen_layers)
+    freeze(model, settings.frozen_layers, settings.train)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
     an_epoch = math.ceil(len(task.training) / settings.batch_size)  # batches, each of which is a step
@@ -204,7 +204,7 @@ def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
 def _upper_part(task: Task, settings: Settings, job: Job, precision: str) -> Upper:
     """What is run in each step: where a prefix of the model is frozen, only what is above, on stored states."""
     whole = partial(Upper, model=task.model, training=task.training, validation=task.validation)
-    if settings.frozen_layers == 0:
+    if settings.frozen_layers == 0 and settings.train != "head":
         return whole(whole="nothing is frozen")
     if job.shared is None:
         return whole(whole="this worker keeps no states")

@@ -18,6 +18,7 @@ class Settings:
     batch_size: int
     epochs: int
     frozen_layers: int
+    train: Literal["all", "head", "norms", "bias"]
     optimizer: Literal["adamw", "adam", "sgd"]
     momentum: float
     weight_decay: float

@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, make_bench, plain_study
 from tuner.lifecycle import Actor
+from tuner.manager import Ending
 from tuner.overview import Overview, best_of, best_so_far, overview, overviews, trial_seconds
 from tuner.records import Trial
 from tuner.service import Service
@@ -123,3 +124,14 @@ def test_the_best_so_far_is_thinned_but_ends_with_the_best() -> None:
     for count in (40, 41, 79, 80, 1000):
         found = best_so_far([float(value) for value in range(count)], maximize=True)
         assert len(found) <= 40 and found[-1] == count - 1 and found == sorted(found)
+
+
+def test_what_stored_states_saved_is_summed_over_trials(bench: Bench) -> None:
+    for saved in (2.5, -0.5):
+        details = {"prefix": {"depth": 3, "saved_seconds": saved}}
+        ending = Ending(state="completed", values={"accuracy": 0.5}, details=details)
+        bench.service.manager.finish(bench.lease().id, ending, now=bench.clock())
+    bench.complete(0.5)
+    assert look(bench).saved_seconds == 2.0
+    with bench.service.ledger.read() as connection:
+        assert overviews(connection, [bench.study()], now=bench.clock())[0].saved_seconds is None

@@ -362,6 +362,12 @@ def mean_seconds(connection: Connection, study_id: str) -> float | None:
     return None if mean is None else float(mean)
 
 
+def saved_seconds(connection: Connection, study_id: str) -> float:
+    """What stored states of frozen prefixes have saved, less what computing them took, over all trials of a study."""
+    saved = trials.c.details["prefix"]["saved_seconds"].as_float()
+    return float(connection.execute(select(func.sum(saved)).where(trials.c.study_id == study_id)).scalar_one() or 0.0)
+
+
 def count_unfinished(connection: Connection, study_id: str) -> int:
     query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(("waiting", "running")))
     return connection.execute(query).scalar_one()

@@ -148,6 +148,13 @@ def test_positions_that_only_the_first_block_knows_are_missed(texts: Encoded) ->
         find_cut(frozen("t5", "tokens", 2), 2, texts, "cpu")
 
 
+def test_what_feeds_frozen_blocks_must_not_be_trained(texts: Encoded) -> None:
+    model = frozen("bert", "classes", 2)
+    model.bert.embeddings.LayerNorm.requires_grad_(True)  # type: ignore[union-attr]
+    with pytest.raises(NoCut, match="something that feeds its frozen blocks is trained"):
+        find_cut(model, 2, texts, "cpu")
+
+
 def test_proving_a_cut_moves_no_statistics() -> None:
     class Images(nn.Module):
         def __init__(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import (
     AlbertConfig,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     BartConfig,
     BertConfig,
@@ -97,9 +98,51 @@ def test_more_than_there_are_blocks() -> None:
         freeze(build(CONFIGS[0][0]), 4)
 
 
-def test_two_stacks_are_listed() -> None:
-    model = build(BartConfig(vocab_size=50, d_model=16, encoder_layers=2, decoder_layers=2, max_position_embeddings=32))
-    with pytest.raises(TrialFailure, match=r"candidates: .*encoder\.layers \(2 × BartEncoderLayer\), .*decoder\.layers"):
+BART = BartConfig(vocab_size=50, d_model=16, encoder_layers=2, decoder_layers=2, max_position_embeddings=32)
+
+
+@pytest.mark.parametrize(("layers", "encoder", "decoder"), [(1, [1], [0, 1]), (2, [], [0, 1]), (3, [], [1]), (4, [], [])])
+def test_the_blocks_of_a_decoder_come_after_those_of_its_encoder(layers: int, encoder: list[int], decoder: list[int]) -> None:
+    model: nn.Module = AutoModelForSeq2SeqLM.from_config(BART)  # type: ignore[no-untyped-call]
+    freeze(model, layers)
+    names = trained(model)
+    for stack, blocks in (("encoder", encoder), ("decoder", decoder)):
+        found = {int(name.split(".")[3]) for name in names if name.startswith(f"model.{stack}.layers.")}
+        assert found == set(blocks), stack
+    assert not any("shared" in name or "embed" in name for name in names)
+    with pytest.raises(TrialFailure, match=r"frozen_layers is 5, but .*encoder\.layers and .*decoder\.layers has 4 blocks"):
+        freeze(model, 5)
+
+
+def test_only_the_head_is_trained() -> None:
+    model = build(CONFIGS[0][0])
+    freeze(model, 0, "head")
+    assert trained(model) == ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"]
+
+
+@pytest.mark.parametrize(("policy", "part"), [("norms", "LayerNorm"), ("bias", "bias")])
+def test_only_norms_or_biases_of_the_blocks_above_are_trained(policy: Any, part: str) -> None:
+    model = build(CONFIGS[0][0])
+    freeze(model, 1, policy)
+    names = [name for name in trained(model) if not name.startswith(("classifier", "bert.pooler"))]
+    assert names
+    assert all(part in name and name.startswith(("bert.encoder.layer.1.", "bert.encoder.layer.2.")) for name in names)
+
+
+def test_statistics_of_frozen_blocks_do_not_move() -> None:
+    blocks = nn.Sequential(*(nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)) for _ in range(3)))
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), blocks, nn.Flatten(), nn.Linear(18, 2))
+    freeze(model, 2)
+    model.train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "mean" in name}
+    model(torch.rand(4, 1, 3, 3))
+    moved = [name for name, buffer in model.named_buffers() if "mean" in name and not torch.equal(buffer, before[name])]
+    assert moved == ["1.2.1.running_mean"]
+
+
+def test_several_stacks_are_listed() -> None:
+    model = nn.ModuleDict({name: nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)]) for name in ("left", "right")})
+    with pytest.raises(TrialFailure, match=r"candidates: left \(2 × Linear\), right \(2 × Linear\)"):
         freeze(model, 1)
 
 
