@@ -16,11 +16,12 @@ import optuna
 
 from benchmarks.servers import REPORTS, report, score
 
-Measured = tuple[list[float], list[float]]  # seconds of each ask with its four parameters; of each report with its judgement
+# Seconds of each ask with its four parameters, of each report with its judgement, and of CPU.
+_Measured = tuple[list[float], list[float], float]
 
 
-def search(url: str, *, workers: int, trials: int) -> tuple[float, list[float], list[float]]:
-    """Run a study of `trials` trials by `workers` processes; returns its wall seconds, and those of each ask and report."""
+def search(url: str, *, workers: int, trials: int) -> tuple[float, list[float], list[float], float]:
+    """Run a study of `trials` trials by `workers` processes; returns wall seconds, those of each ask and report, and of CPU."""
     _quiet()
     storage = optuna.storages.RDBStorage(_driver(url))
     name = f"bench-{time.time_ns()}"
@@ -33,11 +34,13 @@ def search(url: str, *, workers: int, trials: int) -> tuple[float, list[float], 
         process.start()
     start.wait(120)
     started = time.perf_counter()
-    measured: list[Measured] = [results.get(timeout=500) for _ in processes]
+    measured: list[_Measured] = [results.get(timeout=500) for _ in processes]
     wall = time.perf_counter() - started
     for process in processes:
         process.join()
-    return wall, [s for asks, _ in measured for s in asks], [s for _, reports in measured for s in reports]
+    asks = [seconds for each, _, _ in measured for seconds in each]
+    reports = [seconds for _, each, _ in measured for seconds in each]
+    return wall, asks, reports, sum(cpu for *_, cpu in measured)
 
 
 def _work(url: str, name: str, trials: int, start: Barrier, results: Any) -> None:
@@ -47,6 +50,7 @@ def _work(url: str, name: str, trials: int, start: Barrier, results: Any) -> Non
     )
     asks, reports = [], []
     start.wait(120)
+    cpu = time.process_time()
     for _ in range(trials):
         began = time.perf_counter()
         trial = study.ask()
@@ -61,7 +65,7 @@ def _work(url: str, name: str, trials: int, start: Barrier, results: Any) -> Non
             trial.should_prune()
             reports.append(time.perf_counter() - began)
         study.tell(trial, score(learning_rate, frozen_layers))
-    results.put((asks, reports))
+    results.put((asks, reports, time.process_time() - cpu))
 
 
 def _driver(url: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +9,14 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, make_url
 
+import tuner.db.migrate
 from tuner.db.engine import make_engine
-from tuner.db.migrate import upgrade
+from tuner.db.migrate import newest_revision, upgrade
 from tuner.db.tables import metadata
 from tuner.errors import Unavailable
 
@@ -63,3 +68,18 @@ def test_upgrading_again_does_no_harm(empty_url: str) -> None:
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         upgrade("postgresql+psycopg://nobody@127.0.0.1:1/none?connect_timeout=2")
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_the_migration_tool(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'current.db'}"
+    upgrade(url)
+    code = f"import sys; from tuner.service import upgrade; upgrade({url!r}); print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_newest_revision_is_the_one_that_the_migration_tool_ends_at() -> None:
+    folder = Path(tuner.db.migrate.__file__).with_name("migrations")
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    assert ScriptDirectory.from_config(config).get_current_head() == newest_revision()
