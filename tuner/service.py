@@ -69,9 +69,9 @@ def open_service(
         manager=Manager(ledger, lease_seconds=settings.lease_seconds),
         lifecycle=Lifecycle(ledger),
         access=Access(ledger),
-        artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
+        artifacts=ArtifactStore(ledger, settings.artifact_place, max_bytes=settings.max_artifact_bytes),
     )
-    service.artifacts.sweep()
+    service.artifacts.files.sweep()
     closing = threading.Event()
 
     def expire() -> None:
