@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install demo test faults bench check format browser screenshots clean
+.PHONY: install demo test faults bench bench-dashboard check format browser screenshots clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -43,6 +43,11 @@ bench: install
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.restart
 	$(BIN)/python -m benchmarks.workers
+
+# Beside optuna-dashboard, which only this needs.
+bench-dashboard: install browser
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.dashboard
 
 browser:
 	@tests/browser/ensure_chromium.sh

@@ -13,7 +13,23 @@ from api.dashboard import pages
 from api.deps import declared_role
 from api.errors import handle_errors
 from api.feed import Feed
-from api.routes import audit, definitions, events, export, figures, health, leases, sessions, studies, tokens, trials, workers
+from api.routes import (
+    audit,
+    compare,
+    definitions,
+    events,
+    export,
+    figures,
+    health,
+    leases,
+    sessions,
+    studies,
+    study_files,
+    tokens,
+    trials,
+    usage,
+    workers,
+)
 from api.security import LoginThrottle, Wall
 from tuner.service import open_service
 from tuner.settings import Settings
@@ -24,6 +40,9 @@ ROUTERS = [
     trials.router,
     figures.router,
     export.router,
+    compare.router,
+    usage.router,
+    study_files.router,
     events.router,
     definitions.router,
     workers.router,

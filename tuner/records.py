@@ -173,6 +173,7 @@ class MetricPoint:
     step: int
     epoch: float | None
     split: str
+    reported_at: datetime | None = field(default=None, compare=False, repr=False)  # when the service heard of it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from tuner.ledger import Ledger
 from tuner.lifecycle import Lifecycle
 from tuner.manager import Manager
 from tuner.settings import Settings
+from tuner.trial_cache import TrialCache
 
 log = structlog.get_logger()
 _BETWEEN_NOTES_OF_USE = timedelta(minutes=1)
@@ -42,6 +43,7 @@ class Service:
     lifecycle: Lifecycle
     access: Access
     artifacts: ArtifactStore
+    trials: TrialCache
 
 
 @contextmanager
@@ -69,9 +71,10 @@ def open_service(
         manager=Manager(ledger, lease_seconds=settings.lease_seconds),
         lifecycle=Lifecycle(ledger),
         access=Access(ledger),
-        artifacts=ArtifactStore(ledger, settings.artifact_place, max_bytes=settings.max_artifact_bytes),
+        trials=TrialCache(),
+        artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
     )
-    service.artifacts.files.sweep()
+    service.artifacts.sweep()
     closing = threading.Event()
 
     def expire() -> None:

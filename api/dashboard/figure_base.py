@@ -35,7 +35,7 @@ STATE_MARKS: Mapping[str, tuple[str, str]] = {
     "failed": (VERMILLION, "x"),
 }
 OUTLINE = {"width": 0.5, "color": "rgba(128,128,128,0.7)"}  # keeps the points of the colour scale apart where they overlap
-MAX_POINTS = 2_000  # in one trace
+MAX_POINTS = 1_000  # in one trace: what a browser draws again while a study is live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,9 @@ class FigureInput:
     now: datetime  # where the bars of running attempts end
     workers: Mapping[str, str] = field(default_factory=dict)  # worker id → label for people
     metric: str | None = None  # "accuracy" (validation) or "train/loss"; None: the objective
-    x: str | None = None  # a parameter; None: the figure chooses
+    x: str | None = None  # a parameter; for curves epoch, step or time; None: the figure chooses
     y: str | None = None
+    kept: frozenset[int] = frozenset()  # numbers of trials that are drawn whatever is left out
 
     @property
     def objective(self) -> str:
@@ -70,6 +71,13 @@ class FigureInput:
     def best(self) -> Trial | None:
         """The completed trial with the best value; the earliest of equals."""
         return min(self.scored, key=self.badness, default=None)
+
+    def thinned(self, trials: Sequence[Trial], most: int = 0) -> list[Trial]:
+        """At most `most` of `trials` (0: as many as a trace may have), evenly spread, and those to be kept."""
+        few = thinned(trials, most or MAX_POINTS)
+        taken = {trial.number for trial in few}
+        added = [trial for trial in trials if trial.number in self.kept and trial.number not in taken]
+        return sorted([*few, *added], key=lambda trial: trial.number) if added else few
 
     def badness(self, trial: Trial) -> float:
         """Smaller is better, whatever the direction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -28,12 +28,18 @@ from tuner.records import Trial
 
 NOTHING_COMPLETED = "No trial has completed yet"
 NOTHING_VARIES = "The completed trials all have the same parameters"
+MAX_IMPORTANCE_TRIALS = 1_000
 MAX_LINES = 300  # of parallel coordinates
 SHADES = 9  # a line has one colour, so the scale comes in steps
 MIN_CONTOUR_TRIALS = 12
 GRID = 24  # cells of the contour on each side
 MAX_CONTOUR_TRIALS = 300
 NOT_SET = -0.12  # where the lines of trials without a conditional parameter cross its axis
+
+
+def given_to_importances(trials: Sequence[Trial]) -> list[Trial]:
+    """The completed trials that importances are computed from: enough for shares to be steady, and few enough to be quick."""
+    return thinned([trial for trial in trials if trial.state == "completed"], MAX_IMPORTANCE_TRIALS)
 
 
 def importances(given: FigureInput) -> go.Figure:
@@ -43,8 +49,10 @@ def importances(given: FigureInput) -> go.Figure:
     shares = [(name, share) for name, share in shares if math.isfinite(share)]
     if not shares:
         return empty(title, "Importances show once a few trials have completed")
+    note = f"From an even sample of {len(given.scored):,} completed trials" if len(given.scored) > MAX_IMPORTANCE_TRIALS else ""
     figure = canvas(
         title,
+        note,
         xaxis={"range": [0, max(share for _, share in shares) * 1.2 or 1.0], "tickformat": ".0%"},
         yaxis={"type": "category", "automargin": True},
         height=110 + 30 * len(shares),
@@ -90,14 +98,31 @@ def parallel(given: FigureInput) -> go.Figure:
     )
     _add_lines(figure, given, shown, columns, scales)
     _add_scales(figure, columns, scales)
-    return figure
+    return figure.update_layout(meta={"columns": [_column(given, axis, s) for axis, s in zip(columns, scales, strict=True)]})
+
+
+def _column(given: FigureInput, axis: Axis, scale: tuple[float, float]) -> dict[str, object]:
+    """What a page needs to brush an axis: its scale, and the name under which trials are filtered by it."""
+    return {
+        "name": axis.name,
+        "filter": "value" if axis.name == given.objective and axis.name not in _searched(given) else axis.name,
+        "log": axis.log,
+        "low": scale[0],
+        "high": scale[1],
+        "levels": list(axis.levels),
+        "ticks": _ticks(axis, scale),
+    }
+
+
+def _searched(given: FigureInput) -> Collection[str]:
+    return given.study.spec.parameters if isinstance(given.study.spec.parameters, Mapping) else ()
 
 
 def _best_and_latest(given: FigureInput, most: int) -> list[Trial]:
     best = sorted(given.scored, key=given.badness)[: most // 2]
-    taken = {trial.number for trial in best}
-    latest = [trial for trial in given.scored if trial.number not in taken][-(most - len(best)) :]
-    return sorted([*best, *latest], key=given.badness)
+    taken = {trial.number for trial in best} | given.kept
+    latest = [trial.number for trial in given.scored if trial.number not in taken][-(most - len(best)) :]
+    return sorted((trial for trial in given.scored if trial.number in taken.union(latest)), key=given.badness)
 
 
 def _value_on(given: FigureInput, trial: Trial, axis: Axis) -> float | None:
@@ -212,7 +237,7 @@ def slice_(given: FigureInput) -> go.Figure:
     if not given.scored or not found:
         return empty(title, NOTHING_VARIES if given.scored else NOTHING_COMPLETED)
     axis = chosen_axis(found, given.x, "x", list(found))
-    trials = thinned([trial for trial in given.scored if axis.name in trial.params])
+    trials = given.thinned([trial for trial in given.scored if axis.name in trial.params])
     figure = canvas(
         f"{label(given.objective)} by {label(axis.name)}",
         _sample_note(trials, given),
@@ -246,7 +271,7 @@ def _over_two(given: FigureInput, kind: str) -> go.Figure:
         return empty(kind, "Needs completed trials in which two parameters vary" if given.scored else NOTHING_COMPLETED)
     x = chosen_axis(found, given.x, "x", [name for name in found if name != given.y])
     y = chosen_axis(found, given.y, "y", [name for name in found if name != x.name])
-    trials = thinned([trial for trial in given.scored if x.name in trial.params and y.name in trial.params])
+    trials = given.thinned([trial for trial in given.scored if x.name in trial.params and y.name in trial.params])
     figure = canvas(
         f"{kind}: {label(given.objective)} by {label(x.name)} and {label(y.name)}",
         _sample_note(trials, given),

@@ -26,12 +26,16 @@ from api.dashboard.figure_base import (
     rounded,
     thinned,
 )
+from studies.errors import InvalidInput, known
 from tuner.records import Attempt, MetricPoint, Trial
 
 NOTHING_FINISHED = "No trial has finished yet"
-MAX_CURVES = 200
-MAX_CURVE_POINTS = 200
+MAX_CURVES = 100
+MAX_CURVE_POINTS = 100
+MAX_MARKED_POINTS = 1_500  # of all curves together; with more, only lines
+CURVE_AXES = ("epoch", "step", "time")
 MAX_TIMELINE_TRIALS = 500
+LEAST_GAP = 0.01  # of the time shown: a shorter pause between two trials is none
 FEW_EPOCHS = 12  # each gets a tick
 
 _DASHES = {"completed": "solid", "pruned": "dot", "running": "dash", "stopped": "dashdot", "failed": "longdash"}
@@ -59,7 +63,7 @@ def history(given: FigureInput) -> go.Figure:
     figure = canvas(title, note, xaxis={"title": {"text": "trial"}}, yaxis={"title": {"text": label(given.objective)}})
     for state, trials in shown.items():
         if trials:
-            figure.add_trace(_state_points(state, thinned(trials)))
+            figure.add_trace(_state_points(state, given.thinned(trials)))
     _add_best_so_far(figure, given)
     _add_valueless(figure, [trial for trial in finished if not finite(trial.value)])
     _add_baselines(figure, given)
@@ -136,9 +140,10 @@ def _add_baselines(figure: go.Figure, given: FigureInput) -> None:
 
 
 def curves(given: FigureInput) -> go.Figure:
-    """One metric by epoch, a line for each trial; the best stands out, pruned ones fade.
+    """One metric by epoch, step or time since the start (`x`); the best stands out, pruned ones fade.
 
-    `layout.meta.metrics` lists what can be asked for as `metric`.
+    The lines of one state share a trace, apart by gaps: a browser draws few traces much faster than many. A point's `customdata`
+    is its trial. `layout.meta.metrics` lists what can be asked for as `metric`.
     """
     metric = given.metric or given.objective
     title = f"Learning curves: {label(metric)}"
@@ -146,24 +151,26 @@ def curves(given: FigureInput) -> go.Figure:
     chosen = _curve_trials(given, started)
     points = given.metrics([trial.number for trial in chosen])
     names = sorted({_metric_name(point) for trial_points in points.values() for point in trial_points})
-    lines = {n: [p for p in trial_points if _metric_name(p) == metric] for n, trial_points in points.items()}
+    lines = {trial.number: _line(given, trial, points.get(trial.number, ()), metric) for trial in chosen}
     if not any(lines.values()):
         message = f"Nothing was reported as {label(metric)}" if names else "No trial has reported yet"
         return empty(title, message).update_layout(meta={"metrics": names})
     note = f"The best {MAX_CURVES // 2} and the latest of {len(started):,} trials" if len(started) > len(chosen) else ""
-    by_epoch = all(point.epoch is not None for line in lines.values() for point in line)
-    longest = max(point.epoch or 0.0 for line in lines.values() for point in line)
+    axis, longest = _curve_axis(given, points), max((x or 0.0) for line in lines.values() for x, _ in line)
     figure = canvas(
         title,
         note,
         meta={"metrics": names},
-        xaxis={"title": {"text": "epoch" if by_epoch else "step"}, "dtick": 1 if by_epoch and longest <= FEW_EPOCHS else None},
+        xaxis={"title": {"text": axis}, "dtick": 1 if axis == "epoch" and longest <= FEW_EPOCHS else None},
         yaxis={"title": {"text": label(metric)}},
     )
-    seen: set[str] = set()
+    groups: dict[str, list[Trial]] = {}
     for trial in chosen:
-        if lines.get(trial.number):
-            figure.add_trace(_curve(given, trial, thinned(lines[trial.number], MAX_CURVE_POINTS), by_epoch, seen))
+        if lines[trial.number]:
+            groups.setdefault("best" if trial is given.best else trial.state, []).append(trial)
+    markers = sum(len(line) for line in lines.values()) <= MAX_MARKED_POINTS
+    for group in sorted(groups, key=lambda group: group == "best"):
+        figure.add_trace(_curve_group(group, groups[group], lines, markers))
     return figure
 
 
@@ -171,35 +178,63 @@ def _metric_name(point: MetricPoint) -> str:
     return point.name if point.split == "validation" else f"{point.split}/{point.name}"
 
 
+def _curve_axis(given: FigureInput, points: Mapping[int, Sequence[MetricPoint]]) -> str:
+    """What stands below the curves. Raises InvalidInput for an axis that is none."""
+    if given.x not in (None, *CURVE_AXES):
+        raise InvalidInput.at("x", f"unknown axis {given.x!r} of learning curves; {known(CURVE_AXES)}")
+    if given.x == "time":
+        return "seconds since the start"
+    by_epoch = all(point.epoch is not None for line in points.values() for point in line)
+    return "step" if given.x == "step" or not by_epoch else "epoch"
+
+
+def _line(
+    given: FigureInput, trial: Trial, points: Sequence[MetricPoint], metric: str
+) -> list[tuple[float | None, float | None]]:
+    """(x, y) of each point of a trial's curve."""
+    wanted = thinned([point for point in points if _metric_name(point) == metric], MAX_CURVE_POINTS)
+    if given.x == "time":
+        begin = trial.started_at
+        timed = [(point.reported_at, point.value) for point in wanted if point.reported_at is not None and begin is not None]
+        return [((at - begin).total_seconds(), value) for at, value in timed if begin is not None]
+    by_epoch = given.x != "step" and all(point.epoch is not None for point in wanted)
+    return [(point.epoch if by_epoch else float(point.step), point.value) for point in wanted]
+
+
 def _curve_trials(given: FigureInput, started: Sequence[Trial]) -> list[Trial]:
-    """The best and the latest, the best trial drawn last and so on top."""
-    if len(started) > MAX_CURVES:
-        best = sorted(given.scored, key=given.badness)[: MAX_CURVES // 2]
-        taken = {trial.number for trial in best}
-        latest = [trial for trial in started if trial.number not in taken][-(MAX_CURVES - len(best)) :]
-        started = sorted([*best, *latest], key=lambda trial: trial.number)
-    return sorted(started, key=lambda trial: trial is given.best)
+    """The best, the latest and those to be kept."""
+    if len(started) <= MAX_CURVES:
+        return list(started)
+    best = sorted(given.scored, key=given.badness)[: MAX_CURVES // 2]
+    taken = {trial.number for trial in best} | given.kept
+    latest = [trial.number for trial in started if trial.number not in taken][-(MAX_CURVES - len(best)) :]
+    return [trial for trial in started if trial.number in taken.union(latest)]
 
 
-def _curve(given: FigureInput, trial: Trial, points: Sequence[MetricPoint], by_epoch: bool, seen: set[str]) -> go.Scatter:
-    """One trial's line; `seen` collects the groups that the legend has already."""
-    best = trial is given.best
-    colour = GREEN if best else STATE_MARKS.get(trial.state, (GREY, ""))[0]
-    group = "best" if best else trial.state
-    first = group not in seen
-    seen.add(group)
+def _curve_group(
+    group: str, trials: Sequence[Trial], lines: Mapping[int, Sequence[tuple[float | None, float | None]]], markers: bool
+) -> go.Scatter:
+    best = group == "best"
+    x: list[float | None] = []
+    y: list[float | None] = []
+    numbers: list[int] = []
+    for trial in trials:
+        line = lines[trial.number]
+        x.extend([*(rounded(place) for place, _ in line), None])
+        y.extend([*(rounded(value) for _, value in line), None])
+        numbers.extend([trial.number] * (len(line) + 1))
+    colour = GREEN if best else STATE_MARKS.get(group, (GREY, ""))[0]
     return go.Scatter(
         name=group,
-        legendgroup=group,
-        showlegend=first,
-        mode="lines+markers",
-        x=[rounded(point.epoch if by_epoch else point.step) for point in points],
-        y=[rounded(point.value) for point in points],
-        meta=trial.number,
-        line={"color": colour, "width": 3 if best else 1.5, "dash": "solid" if best else _DASHES.get(trial.state, "solid")},
+        mode="lines+markers" if markers or best else "lines",
+        x=x[:-1],
+        y=y[:-1],
+        customdata=numbers[:-1],
+        connectgaps=False,
+        line={"color": colour, "width": 3 if best else 1.5, "dash": "solid" if best else _DASHES.get(group, "solid")},
         marker={"size": 8 if best else 4, "symbol": "star" if best else "circle"},
         opacity={"best": 1.0, "completed": 0.7, "running": 0.9}.get(group, 0.45),
-        hovertemplate=f"trial {trial.number}: %{{y:.4g}} at %{{x:.3g}}",
+        hovertemplate="trial %{customdata}: %{y:.4g} at %{x:.4g}",
     )
 
 
@@ -246,6 +281,7 @@ def timeline(given: FigureInput) -> go.Figure:
         xaxis={"type": "date"},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True, "categoryarray": sorted(set(rows.values()))},
     )
+    _add_idle(figure, given, [attempt for _, attempt in bars], rows)
     for outcome in _OUTCOMES:
         matching = [(number, attempt) for number, attempt in bars if (attempt.outcome or "running") == outcome]
         if matching:
@@ -267,6 +303,35 @@ def _rows(given: FigureInput, attempts: Sequence[Attempt]) -> dict[str, str]:
         attempt_id: f"{names[worker_id]} · {lane + 1}" if len(busy_until[worker_id]) > 1 else names[worker_id]
         for attempt_id, (worker_id, lane) in lanes.items()
     }
+
+
+def _add_idle(figure: go.Figure, given: FigureInput, attempts: Sequence[Attempt], rows: Mapping[str, str]) -> None:
+    """Pauses of a row between two attempts, and how much of its time each row was busy."""
+    held: dict[str, list[tuple[datetime, datetime]]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.granted_at):
+        held.setdefault(rows[attempt.id], []).append((attempt.granted_at, attempt.ended_at or given.now))
+    span = max(end for spans in held.values() for _, end in spans) - min(spans[0][0] for spans in held.values())
+    gaps = [
+        (row, earlier[1], later[0])
+        for row, spans in held.items()
+        for earlier, later in zip(spans, spans[1:], strict=False)
+        if later[0] - earlier[1] > LEAST_GAP * span
+    ]
+    busy = {row: sum((end - begin).total_seconds() for begin, end in spans) for row, spans in held.items()}
+    shares = [busy[row] / max((spans[-1][1] - spans[0][0]).total_seconds(), 1e-9) for row, spans in held.items()]
+    figure.update_xaxes(title={"text": f"rows were busy for {min(1.0, sum(shares) / len(shares)):.0%} of their time"})
+    if gaps:
+        figure.add_bar(
+            name="idle",
+            orientation="h",
+            y=[row for row, _, _ in gaps],
+            base=[begin.isoformat(timespec="milliseconds") for _, begin, _ in gaps],
+            x=[round((end - begin).total_seconds() * 1000) for _, begin, end in gaps],
+            hovertext=[f"idle for {(end - begin).total_seconds():.1f} s" for _, begin, end in gaps],
+            hovertemplate="%{hovertext}",
+            marker={"color": "rgba(0,0,0,0)", "line": OUTLINE, "pattern": {"shape": ".", "fgcolor": GREY, "solidity": 0.15}},
+            width=0.3,
+        )
 
 
 def _bars(given: FigureInput, outcome: str, bars: Sequence[tuple[int, Attempt]], rows: Mapping[str, str]) -> go.Bar:

@@ -8,9 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from api.dashboard.figures import FIGURES, FigureInput, figure_json
+from api.dashboard.figures_of_parameters import given_to_importances
 from api.deps import Now, ServiceDep, StudyDep, requires
-from studies.errors import known
-from tuner.db import lease_rows, metric_rows, trial_rows, worker_rows
+from studies.errors import InvalidInput, known
+from tuner.db import lease_rows, metric_rows, worker_rows
 from tuner.errors import NotFound
 from tuner.records import Attempt, MetricPoint, Study, Trial
 from tuner.search import importances
@@ -34,26 +35,38 @@ def show_figure(
     metric: Choice = None,
     x: Choice = None,
     y: Choice = None,
+    trials: Annotated[Text | None, Query(max_length=500, description="Numbers of trials that are drawn in any case.")] = None,
 ) -> Response:
-    """A figure as plotly.js takes it. `metric` is e.g. `accuracy` or `train/loss`; `x` and `y` are parameters."""
+    """A figure as plotly.js takes it. `metric` is e.g. `accuracy` or `train/loss`; `x` and `y` are parameters; for curves, `x`
+    is epoch, step or time. A figure of many trials leaves some out and says so in its subtitle."""
     if name not in FIGURES:
         raise NotFound(f"no figure {name!r}; {known(list(FIGURES))}")
+    kept = _numbers(trials)
     with service.ledger.read() as connection:
-        trials = trial_rows.trials_of(connection, study.id)
+        all_trials = service.trials.trials_of(connection, study.id, now=now)
         workers = {worker.id: f"{worker.host}:{worker.pid}" for worker in worker_rows.list_workers(connection)}
     given = FigureInput(
         study=study,
-        trials=trials,
+        trials=all_trials,
         metrics=_metrics(service, study),
-        attempts=_attempts(service, study, trials),
-        importances=lambda: importances(study, trials),
+        attempts=_attempts(service, study, all_trials),
+        importances=lambda: importances(study, given_to_importances(all_trials)),
         now=now,
         workers=workers,
         metric=metric,
         x=x,
         y=y,
+        kept=kept,
     )
     return Response(figure_json(FIGURES[name](given)), media_type="application/json")
+
+
+def _numbers(text: str | None) -> frozenset[int]:
+    """Raises InvalidInput."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if any(not part.isdecimal() or len(part) > 9 for part in parts):
+        raise InvalidInput.at("trials", f"must be trial numbers separated by commas, such as 3,7,9, not {text!r}")
+    return frozenset(int(part) for part in parts)
 
 
 def _metrics(service: Service, study: Study) -> Callable[[Sequence[int]], Mapping[int, Sequence[MetricPoint]]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Locator, Page, expect, sync_playwright
 
 from api.server import Server
 from tests.browser.scene import Player, busy_study
@@ -19,8 +19,10 @@ from tuner.settings import Settings
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Without a user of its own Chromium has no sandbox, and containers have a small /dev/shm.
+# Pages that Chromium takes for hidden neither draw nor refresh.
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-SECONDS_TO_WAIT = 15
+FLAGS += ["--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding"]
+SECONDS_TO_WAIT = 45  # a machine that does other things too may be many times slower
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +74,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """With one busy study, which tests look at and do not change."""
+    """The service that most tests share; those that change a study start one of their own in it."""
     running = Site(tmp_path_factory.mktemp("site"))
     yield running
     running.close()
@@ -80,6 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def busy(site: Site) -> Player:
+    """A study in the middle of its life, which tests look at and do not change."""
     return busy_study(site.service, name="topics")
 
 
@@ -92,23 +95,33 @@ def own_site(tmp_path: Path) -> Iterator[Site]:
 
 
 class Visitor:
-    """A signed-in user's window. What must never happen is noted, and fails the test at its end."""
+    """Someone's window. What must never happen is noted, and fails the test at its end."""
 
-    def __init__(self, context: BrowserContext) -> None:
-        self.page = context.new_page()
+    def __init__(self, page: Page) -> None:
+        self.page = page
         self.page.set_default_timeout(SECONDS_TO_WAIT * 1000)
         self.complaints: list[str] = []
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("pageerror", self._error)
         self.page.on("dialog", self._dialog)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.type}: {message.text}")
 
+    def _error(self, error: Error) -> None:
+        self.complaints.append(f"error: {error}")
+
     def _dialog(self, dialog: Dialog) -> None:
         self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
+
+    def leave(self) -> None:
+        """Others may use the window from now on."""
+        self.page.unroute_all()
+        self.page.goto("about:blank")
+        for event, listener in (("console", self._console), ("pageerror", self._error), ("dialog", self._dialog)):
+            self.page.remove_listener(event, listener)
 
     def open(self, site: Site, path: str) -> Page:
         self.page.goto(f"{site.url}{path}")
@@ -118,16 +131,42 @@ class Visitor:
         """By the printed link, without drawing the page that it leads to."""
         self.page.request.get(f"{site.url}/login?token={token or site.token}", max_redirects=0)
 
+    def forgive(self, words: str) -> None:
+        """What the browser itself notes of every refused request."""
+        assert all(words in complaint for complaint in self.complaints), self.complaints
+        self.complaints.clear()
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    window = browser.new_context(viewport={"width": 1280, "height": 900})
-    yield window
+
+@pytest.fixture(scope="session")
+def admins_page(browser: Browser, site: Site) -> Iterator[Page]:
+    """One for all tests, signed in: what pages load is fetched and compiled once."""
+    window = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    window.request.get(f"{site.url}/login?token={site.token}", max_redirects=0)
+    yield window.new_page()
     window.close()
 
 
 @pytest.fixture
-def visitor(context: BrowserContext) -> Iterator[Visitor]:
-    someone = Visitor(context)
+def admin(admins_page: Page) -> Iterator[Visitor]:
+    """Someone who may do everything on the shared service."""
+    someone = Visitor(admins_page)
     yield someone
+    someone.leave()
     assert someone.complaints == []
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visitor]:
+    """Someone who is not signed in anywhere."""
+    window = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    someone = Visitor(window.new_page())
+    yield someone
+    window.close()
+    assert someone.complaints == []
+
+
+def panel(page: Page, name: str) -> Locator:
+    """A figure, in sight: those out of sight are not drawn."""
+    found = page.locator(f'[data-figure="{name}"]')
+    found.scroll_into_view_if_needed()
+    return found

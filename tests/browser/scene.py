@@ -63,7 +63,7 @@ class Player:
         return self.service.manager.report(lease.id, scores(lease.params, epoch, self.rng), now=utc_now()).stop
 
     def _lease(self, slot: _Slot) -> Lease:
-        slot.lease, slot.epoch = self.service.manager.lease(slot.worker_id, now=slot.free_at), 0
+        slot.lease, slot.epoch = self.service.manager.lease(slot.worker_id, studies=[self.study.id], now=slot.free_at), 0
         assert slot.lease is not None
         return slot.lease
 

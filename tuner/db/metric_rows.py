@@ -157,4 +157,5 @@ def lease_is_current(connection: Connection, trial_id: int, lease_id: str) -> bo
 
 def _point(row: Any) -> MetricPoint:
     value = math.nan if row["value"] is None else row["value"]
-    return MetricPoint(name=row["name"], value=value, step=row["step"], epoch=row["epoch"], split=row["split"])
+    place = {"step": row["step"], "epoch": row["epoch"], "split": row["split"], "reported_at": row["reported_at"]}
+    return MetricPoint(name=row["name"], value=value, **place)

@@ -151,6 +151,18 @@ def trials_of(connection: Connection, study_id: str) -> list[Trial]:
     return [_trial(row) for row in connection.execute(query).mappings()]
 
 
+def changed_trials(connection: Connection, study_id: str, *, since: datetime, first: int, numbers: Sequence[int]) -> list[Trial]:
+    """By number: those of `numbers` and from `first` on, those that have not ended, and those that ended at `since` or later."""
+    changed = or_(
+        trials.c.number >= first,
+        trials.c.number.in_(numbers),
+        trials.c.state.in_(("waiting", "running")),
+        trials.c.finished_at >= since,
+    )
+    query = select(trials).where(trials.c.study_id == study_id, changed).order_by(trials.c.number)
+    return [_trial(row) for row in connection.execute(query).mappings()]
+
+
 def list_trials(
     connection: Connection,
     study_id: str,

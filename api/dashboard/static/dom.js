@@ -1,5 +1,7 @@
 // Elements from data. Text goes in as text nodes only, so nothing a user wrote is ever read as markup.
 
+import { t } from "./i18n.js";
+
 export const byId = (id) => document.getElementById(id);
 
 export const root = document.body.dataset.root;
@@ -36,22 +38,26 @@ export function setOptions(select, names, chosen) {
 
 const GLYPHS = {
   waiting: "○", running: "●", completed: "✓", pruned: "▼", stopped: "■", failed: "✕", paused: "‖", released: "↩", lost: "?",
+  revoked: "✕", expired: "✕", valid: "✓", silent: "?",
 };
 
 // A state in words, with a shape and a colour of its own.
 export function badge(state) {
-  return el("span", { class: "badge", "data-state": state }, el("span", { "aria-hidden": "true" }, GLYPHS[state] ?? "·"), ` ${state}`);
+  return el("span", { class: "badge", "data-state": state }, el("span", { "aria-hidden": "true" }, GLYPHS[state] ?? "·"), ` ${t(state)}`);
 }
+
+// What a user wrote, in its own direction.
+export const written = (text) => el("bdi", {}, text);
 
 // Names and values in two columns.
 export function facts(pairs) {
   return el("table", { class: "facts" }, el("tbody", {}, pairs.map(([name, value]) =>
-    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)))));
+    el("tr", {}, el("th", { scope: "row" }, name), el("td", { dir: "auto" }, value)))));
 }
 
 export function tile(title, value, ...below) {
   return el("section", { class: "tile" }, el("h2", {}, title), el("p", { class: "big" }, value), ...below.map((line) =>
-    line instanceof Node ? line : el("p", { class: "muted" }, line)));
+    line instanceof Node || line === null ? line : el("p", { class: "muted" }, line)));
 }
 
 export function studyPath(studyId) {
@@ -60,4 +66,13 @@ export function studyPath(studyId) {
 
 export function trialPath(studyId, number) {
   return `${studyPath(studyId)}/trials/${number}`;
+}
+
+// Calls `work` once `pause` milliseconds have passed without another call.
+export function settled(work, pause) {
+  let timer = 0;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => work(...values), pause);
+  };
 }

@@ -1,15 +1,19 @@
-// Draws the service's figures with plotly, in the colours of the page.
+// Draws the service's figures with plotly, in the colours and the language of the page, with the marked trials standing out.
 
+import { withMarks } from "./figure_marks.js";
+import { t } from "./i18n.js";
+import { plotly } from "./plotly.js";
 import { getText } from "./rest.js";
+import { mark, marked, onMarks, toggle } from "./selection.js";
 
 const CONFIG = {
   responsive: true,
   displaylogo: false,
   // By name, because plotly's own choice includes one that sends the figure to a server of its makers.
-  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const drawn = new Map(); // panel → what it shows, to draw it again in another theme
+const drawn = new Map(); // panel → what it shows, to draw it again in another theme or with other marks
 
 // At this width and below a legend above the plot would leave no room for it.
 const NARROW = 480;
@@ -23,52 +27,89 @@ function themed(layout, width) {
   result.font = { family: style.fontFamily, size: 12, color: colour("--text") };
   result.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--accent") };
   result.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--grid"), font: { color: colour("--text") } };
-  for (const name of ["xaxis", "yaxis"]) result[name] = { ...axis, automargin: true, ...layout[name] };
-  // Tick labels of parallel coordinates lie on the lines.
-  result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, bgcolor: colour("--card") }));
+  for (const name of ["xaxis", "yaxis"]) {
+    result[name] = { ...axis, automargin: true, ...layout[name] };
+    const title = layout[name]?.title?.text;
+    if (title) result[name].title = { ...layout[name].title, text: t(title) };
+  }
+  result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, text: t(annotation.text), bgcolor: colour("--card") }));
   if (width <= NARROW) Object.assign(result, { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 } });
   return result;
 }
 
-export async function draw(panel, figure, onTrial) {
+async function put(panel) {
+  const { figure, changed, selects } = drawn.get(panel);
   const plot = panel.querySelector(".plot");
-  const layout = figure.layout;
+  const Plotly = await plotly();
+  if (drawn.get(panel)?.figure !== figure) return;
+  const { data, layout } = changed ? changed(figure) : figure;
+  const ink = getComputedStyle(document.documentElement).getPropertyValue("--text").trim();
+  const named = data.map((trace) => (trace.name ? { ...trace, name: t(trace.name) } : trace));
+  const look = themed(layout, plot.clientWidth);
+  if (data.length < 2) look.showlegend ??= false; // also once the marks are a second trace
+  await Plotly.react(plot, selects ? withMarks(named, marked(), ink) : named, look, CONFIG);
+  if (selects) listen(plot);
+}
+
+// A click marks a trial; a box around several marks them all.
+function listen(plot) {
+  if (plot.dataset.clicks) return;
+  plot.dataset.clicks = "on";
+  const number = (point) => point.customdata ?? point.data.meta;
+  plot.on("plotly_click", ({ points }) => {
+    if (Number.isInteger(number(points[0]))) toggle(number(points[0]));
+  });
+  plot.on("plotly_selected", (event) => {
+    const numbers = (event?.points ?? []).map(number).filter(Number.isInteger);
+    if (numbers.length) mark([...marked(), ...numbers]);
+  });
+}
+
+// `changed` makes another figure of it just before it is drawn (smoothing); `selects`: its points are trials of the page's study.
+export async function draw(panel, figure, { changed = null, selects = false } = {}) {
+  const plot = panel.querySelector(".plot");
   const note = panel.querySelector(".note");
-  note.textContent = layout.title?.subtitle?.text ?? "";
+  note.textContent = figure.layout.title?.subtitle?.text ?? "";
   note.hidden = !note.textContent;
-  plot.style.height = layout.height ? `${layout.height}px` : "";
-  drawn.set(panel, figure);
-  await Plotly.react(plot, figure.data, themed(layout, plot.clientWidth), CONFIG);
-  if (onTrial && !plot.dataset.clicks) {
-    plot.dataset.clicks = "on";
-    plot.on("plotly_click", ({ points }) => {
-      const number = points[0].customdata ?? points[0].data.meta;
-      if (Number.isInteger(number)) onTrial(number);
-    });
-  }
+  plot.style.height = figure.layout.height ? `${figure.layout.height}px` : "";
+  drawn.set(panel, { figure, changed, selects });
+  await put(panel);
 }
 
 const asked = new Map(); // panel → the last request for it: answers to earlier ones may come later
 const latest = new Map(); // panel → the request and the answer shown, so that what has not changed is not drawn again
 
-// Fetches and draws; answers the figure's `layout.meta`, or null if the panel was asked to show something else meanwhile.
-export async function drawFrom(panel, path, onTrial) {
+// Fetches a figure; answers null if the panel was asked to show something else meanwhile, or shows just that already.
+export async function fetchFigure(panel, path) {
   asked.set(panel, path);
   const text = await getText(path);
   if (asked.get(panel) !== path) return null;
-  const figure = JSON.parse(text);
   const before = latest.get(panel);
-  if (before?.text !== text || before.path !== path) {
-    latest.set(panel, { path, text });
-    figure.layout.uirevision = path; // zoom is kept while the same thing is shown
-    await draw(panel, figure, onTrial);
-  }
+  if (before?.text === text && before.path === path) return null;
+  latest.set(panel, { path, text });
+  const figure = JSON.parse(text);
+  figure.layout.uirevision = path; // zoom is kept while the same thing is shown
+  return figure;
+}
+
+// Fetches and draws; answers the figure's `layout.meta`, or null if nothing new was drawn.
+export async function drawFrom(panel, path, options) {
+  const figure = await fetchFigure(panel, path);
+  if (!figure) return null;
+  await draw(panel, figure, options);
   return figure.layout.meta ?? {};
 }
 
-dark.addEventListener("change", () => {
-  for (const [panel, figure] of drawn) {
-    const plot = panel.querySelector(".plot");
-    Plotly.react(plot, figure.data, themed(figure.layout, plot.clientWidth), CONFIG);
-  }
+// Draws again what a panel shows: with other smoothing, other marks, another theme.
+export function redraw(panel) {
+  if (drawn.has(panel)) put(panel);
+}
+
+function redrawAll() {
+  for (const panel of drawn.keys()) put(panel);
+}
+
+dark.addEventListener("change", redrawAll);
+onMarks(() => {
+  for (const [panel, { selects }] of drawn) if (selects) put(panel);
 });

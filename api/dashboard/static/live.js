@@ -1,6 +1,7 @@
 // Live without reloading: any event asks for a refresh; refreshes never pile up and never take the machine.
 
 import { byId } from "./dom.js";
+import { t } from "./i18n.js";
 import { address, alertUser } from "./rest.js";
 
 const EVENTS = ["study", "trial", "metric", "worker", "reset"];
@@ -58,5 +59,5 @@ export function follow(path, refresh, concerns = () => true) {
 function dot(state, text) {
   const node = byId("live");
   node.dataset.state = state;
-  node.textContent = text;
+  node.textContent = t(text);
 }

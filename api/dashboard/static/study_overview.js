@@ -1,57 +1,72 @@
 // The tiles at the top of a study, and its settings in full.
 
 import { badge, el, facts, tile, trialPath } from "./dom.js";
-import { duration, param, range, score, when } from "./format.js";
+import { duration, hours, param, range, score, when } from "./format.js";
+import { counted, t } from "./i18n.js";
+import { firstObjective } from "./objective.js";
 
 const STATES = ["running", "waiting", "completed", "pruned", "stopped", "failed"];
 
-export function overviewTiles(study) {
-  return [bestTile(study), gainTile(study), progressTile(study), timeTile(study)];
+// `usage` is null until it is known.
+export function overviewTiles(study, usage) {
+  return [bestTile(study), gainTile(study), progressTile(study, usage), timeTile(study), costTile(usage)];
 }
 
 function bestTile(study) {
-  const { best, objective } = study;
-  if (!best) return tile(`Best ${objective.metric}`, "–", "no trial has finished yet");
-  const settings = Object.entries(best.params).map(([name, value]) => `${name} ${param(value)}`).join(", ");
-  return tile(`Best ${objective.metric}`, score(best.value),
-    el("p", {}, el("a", { href: trialPath(study.id, best.number) }, `trial ${best.number}`)), settings);
+  const { best } = study;
+  const title = t("Best {metric}", { metric: firstObjective(study).metric });
+  if (!best) return tile(title, "–", t("no trial has finished yet"));
+  const settings_ = Object.entries(best.params).map(([name, value]) => `${name} ${param(value)}`).join(", ");
+  return tile(title, score(best.value), el("p", {}, el("a", { href: trialPath(study.id, best.number) }, `${t("trial")} ${best.number}`)), settings_);
 }
 
 function gainTile(study) {
-  const { best, baseline, objective } = study;
+  const { best, baseline } = study;
+  const objective = firstObjective(study);
   const sign = objective.direction === "minimize" ? -1 : 1;
   const line = (name, from, missing) => {
     if (from === null || from === undefined) return el("p", { class: "gain" }, el("span", { class: "muted" }, `${name}: ${missing}`));
-    const gain = typeof best?.value === "number" ? sign * (best.value - from) : null;
-    const words = gain === null ? "–" : gain === 0 ? "the same as" : `${score(Math.abs(gain))} ${gain > 0 ? "better" : "worse"} than`;
+    const gain = typeof best?.value === "number" && typeof from === "number" ? sign * (best.value - from) : null;
+    const words = gain === null ? "–" : gain === 0 ? t("the same as") : t(gain > 0 ? "{gain} better than" : "{gain} worse than", { gain: score(Math.abs(gain)) });
     return el("p", { class: "gain" }, el("strong", {}, words), el("span", { class: "muted" }, ` ${name}, ${score(from)}`));
   };
-  return el("section", { class: "tile" }, el("h2", {}, "Gain"),
-    line("the untuned default", baseline.default, "not finished yet"),
-    line(objective.metric === "loss" ? "guessing by class frequencies" : "the majority class", baseline.majority, "not known"));
+  return el("section", { class: "tile" }, el("h2", {}, t("Gain")),
+    line(t("the untuned default"), baseline?.default, t("not finished yet")),
+    line(objective.metric === "loss" ? t("guessing by class frequencies") : t("the majority class"), baseline?.majority, t("not known")));
 }
 
-function progressTile(study) {
+function progressTile(study, usage) {
   const { counts } = study;
   const ended = counts.completed + counts.pruned + counts.stopped + counts.failed;
   const limit = study.budget.trials;
-  return tile("Progress", `${ended}${limit ? ` / ${limit}` : ""}`,
-    study.progress === null ? null : el("progress", { max: 1, value: study.progress, "aria-label": "progress" }),
+  const kinds = Object.entries(usage?.failures ?? {}).map(([kind, count]) => `${kind} ${count}`).join(", ");
+  return tile(t("Progress"), `${ended}${limit ? ` / ${limit}` : ""}`,
+    study.progress === null ? null : el("progress", { max: 1, value: study.progress, "aria-label": t("Progress") }),
     el("p", { class: "counts" }, STATES.filter((state) => counts[state] > 0).map((state) => {
       const shown = badge(state);
       shown.append(` ${counts[state]}`);
       return shown;
-    })));
+    })),
+    kinds ? t("failures: {kinds}", { kinds }) : null);
 }
 
 function timeTile(study) {
   if (study.finished_at) {
     const seconds = (new Date(study.finished_at) - new Date(study.created_at)) / 1000;
-    return tile("Time", duration(seconds), el("p", { class: "muted" }, "ended ", when(study.finished_at)));
+    return tile(t("Time"), duration(seconds), el("p", { class: "muted" }, `${t("ended")} `, when(study.finished_at)));
   }
-  const left = study.eta_seconds === null ? "–" : `${duration(study.eta_seconds)}`;
-  const why = study.state === "paused" ? "paused" : study.eta_seconds === null ? "known once a trial has ended" : "at the pace so far";
-  return tile("Time left", left, why, el("p", { class: "muted" }, "started ", when(study.created_at)));
+  const left = study.eta_seconds === null ? "–" : duration(study.eta_seconds);
+  const why = study.state === "paused" ? t("paused") : study.eta_seconds === null ? t("known once a trial has ended") : t("at the pace so far, running trials counted");
+  return tile(t("Time left"), left, why, el("p", { class: "muted" }, `${t("started")} `, when(study.created_at)));
+}
+
+function costTile(usage) {
+  if (!usage) return tile(t("Cost"), "–");
+  const on = usage.gpu_hours > 0;
+  const line = (name, value, missing) => el("p", { class: "muted" }, `${name}: `, value === null ? missing : el("strong", {}, hours(value)));
+  return tile(on ? t("GPU time") : t("Worker time"), hours(on ? usage.gpu_hours : usage.worker_hours),
+    line(t("spared by pruning, about"), usage.pruning_saved_hours, t("nothing")),
+    line(t("spared by the activation cache"), usage.activations_saved_hours, t("not reported")));
 }
 
 export function settings(study) {
@@ -61,7 +76,8 @@ export function settings(study) {
   return el("div", { class: "columns" },
     facts(Object.entries(space).map(([name, body]) => [name, range(body)])),
     facts([
-      ["objective", `${study.objective.direction} ${study.objective.metric}`],
+      ["objective", [study.objective].flat().map(({ direction, metric }) => `${direction} ${metric}`).join(", ")],
+      ...((study.constraints ?? []).length ? [["constraints", study.constraints.join(", ")]] : []),
       ["sampler", plain(study.sampler)],
       ["pruner", plain(study.pruner)],
       ["budget", plain(study.budget)],
@@ -69,8 +85,6 @@ export function settings(study) {
       ["seed", String(study.seed)],
       ["validation", param(study.data.validation)],
       ...(study.data.limit ? [["rows used", param(study.data.limit)]] : []),
-      ...(study.facts?.classes?.length ? [["classes", study.facts.classes.slice(0, 20).join(", ")]] : []),
-      ...Object.entries(study.tags ?? {}).map(([name, value]) => [`tag ${name}`, value]),
-      ...(study.notes ? [["notes", study.notes]] : []),
+      ...(study.facts?.classes?.length ? [[counted(study.facts.classes.length, "{n} class", "{n} classes"), study.facts.classes.slice(0, 20).join(", ")]] : []),
     ]));
 }

@@ -1,10 +1,13 @@
 // One trial: what it was given, what it reported, and how it ended.
 
-import { badge, byId, el, facts, setOptions, show, tile, trialPath } from "./dom.js";
+import { badge, byId, el, facts, replaceContent, setOptions, show, tile, trialPath } from "./dom.js";
 import { draw } from "./figure.js";
-import { bytes, duration, param, plural, score, when } from "./format.js";
+import { bytes, duration, param, score, when } from "./format.js";
+import { counted, language, t } from "./i18n.js";
 import { follow } from "./live.js";
-import { address, get, getResponse, studyApi } from "./rest.js";
+import { reproduction } from "./reproduce.js";
+import { address, alertUser, get, getResponse, studyApi } from "./rest.js";
+import { showTrialControls, wireTrialControls } from "./trial_control.js";
 import { setViewState, viewState } from "./view_state.js";
 
 const { studyId, number: numberText } = byId("trial").dataset;
@@ -14,38 +17,48 @@ const metric = byId("metric");
 const MOST_ROWS = 500;
 const FEW_EPOCHS = 12; // each gets a tick
 const SPLITS = { validation: { color: "#0072B2", dash: "solid" }, train: { color: "#E69F00", dash: "dash" } };
+const RESOURCES = /^(resources?|gpu|memory|system)[./_]/; // metrics that tell of the machine
+const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"];
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 let study = null;
+let trial = null;
 let points = [];
 let logAfter = 0; // the number of the last line shown
 
 metric.addEventListener("change", () => {
   setViewState({ metric: metric.value });
-  drawCurve();
+  drawCurve().catch(alertUser);
 });
+byId("copy-command").addEventListener("click", () => navigator.clipboard.writeText(byId("reproduce").textContent).catch(alertUser));
+wireTrialControls({ study: () => study, trial: () => trial, api, studyId, refresh });
+follow(`${studyApi(studyId)}/events`, refresh, (kind, data) => data.number === number || kind === "study" || kind === "reset");
 
-follow(`${studyApi(studyId)}/events`, async () => {
-  const [newest, trial, reported, artifacts] = await Promise.all([
+async function refresh() {
+  const [newest, shown, reported, artifacts] = await Promise.all([
     get(studyApi(studyId)), get(api), get(`${api}/metrics`), get(`${api}/artifacts`), followLog(),
   ]);
   study = newest;
+  trial = shown;
   points = reported.items;
-  showTrial(trial);
-  await showMetrics();
+  showTrial();
   showArtifacts(artifacts.items);
-}, (kind, data) => data.number === number || kind === "study" || kind === "reset");
+  await showMetrics();
+}
 
-function showTrial(trial) {
+function showTrial() {
   byId("state").replaceChildren(badge(trial.state));
-  byId("about").textContent = { sampled: "drawn by the sampler", default: "the untuned default", literature: "recommended by the literature", enqueued: "given by a user" }[trial.origin];
+  byId("about").textContent = { sampled: t("drawn by the sampler"), default: t("the untuned default"), literature: t("recommended by the literature"), enqueued: t("given by a user") }[trial.origin] ?? trial.origin;
   byId("reason").textContent = trial.reason ?? "";
   show(byId("reason"), Boolean(trial.reason));
   showFailure(trial.failure);
-  byId("tiles").replaceChildren(...tiles(trial));
+  byId("tiles").replaceChildren(...tiles());
   byId("parameters").replaceChildren(facts(Object.entries(trial.params).map(([name, value]) => [name, param(value)])));
   showAttempts(trial.attempts);
   byId("details").replaceChildren(details(trial.details));
+  byId("reproduce").textContent = reproduction(study, trial);
   neighbour("previous", number - 1, number > 0);
   neighbour("next", number + 1, number + 1 < study.counts.total);
+  showTrialControls(study, trial);
 }
 
 function neighbour(id, other, exists) {
@@ -53,48 +66,61 @@ function neighbour(id, other, exists) {
   byId(id).setAttribute("href", trialPath(studyId, other));
 }
 
-function tiles(trial) {
-  const others = Object.entries(trial.values).filter(([name]) => name !== study.objective.metric);
-  const best = study.best?.number === number ? "the best of the study" : study.best ? `best of the study ${score(study.best.value)}` : "";
+const objective = () => [study.objective].flat()[0].metric;
+
+function tiles() {
+  const others = Object.entries(trial.values).filter(([name]) => name !== objective());
+  const best = study.best?.number === number ? t("the best of the study") : study.best ? t("best of the study: {value}", { value: score(study.best.value) }) : "";
   return [
-    tile(study.objective.metric, score(trial.value), best),
+    tile(objective(), score(trial.value), best),
     ...others.map(([name, value]) => tile(name, score(value))),
-    tile("Epoch", param(trial.epoch ?? undefined), trial.step === null ? "no step reported" : `step ${trial.step.toLocaleString()}`),
-    tile("Time", duration(trial.seconds), trial.finished_at ? el("p", { class: "muted" }, "ended ", when(trial.finished_at)) : "so far"),
+    tile(t("Epoch"), param(trial.epoch ?? undefined), trial.step === null ? t("no step reported") : t("step {step}", { step: trial.step.toLocaleString(language) })),
+    tile(t("Time"), duration(trial.seconds), trial.finished_at ? el("p", { class: "muted" }, `${t("ended")} `, when(trial.finished_at)) : t("so far")),
   ];
 }
 
 function showFailure(failure) {
   show(byId("failure"), Boolean(failure));
-  if (failure) byId("failure").replaceChildren(el("strong", {}, `Failed: ${failure.kind}`), el("pre", { tabindex: 0 }, failure.message ?? ""));
+  if (failure) byId("failure").replaceChildren(el("strong", {}, t("Failed: {kind}", failure)), el("pre", { tabindex: 0, dir: "auto" }, failure.message ?? ""));
 }
 
+const ofMachine = (point) => RESOURCES.test(`${point.name}/`) || RESOURCES.test(point.name);
+
 async function showMetrics() {
-  const names = [...new Set(points.map((point) => point.name))].sort();
-  setOptions(metric, names, viewState("metric", names.includes(study.objective.metric) ? study.objective.metric : names[0]));
+  const reported = points.filter((point) => !ofMachine(point));
+  const names = [...new Set(reported.map((point) => point.name))].sort();
+  setOptions(metric, names, viewState("metric", names.includes(objective()) ? objective() : names[0]));
   show(metric.parentElement, names.length > 0);
-  byId("metrics").replaceChildren(metricsTable());
+  byId("metrics").replaceChildren(metricsTable(reported));
   await drawCurve();
+  await drawResources(points.filter(ofMachine));
 }
 
 const shownName = ({ name, split }) => (split === "validation" ? name : `${split} ${name}`);
 
-function metricsTable() {
-  if (points.length === 0) return el("p", { class: "muted" }, "Nothing reported.");
-  const names = [...new Set(points.map(shownName))].sort();
+function metricsTable(reported) {
+  if (reported.length === 0) return el("p", { class: "muted" }, t("Nothing reported."));
+  const names = [...new Set(reported.map(shownName))].sort();
   const rows = new Map();
-  for (const point of points) {
+  for (const point of reported) {
     const row = rows.get(point.step) ?? { epoch: point.epoch };
     row[`value ${shownName(point)}`] = point.value;
     rows.set(point.step, row);
   }
   const steps = [...rows.keys()].sort((a, b) => a - b);
-  const cut = steps.length > MOST_ROWS ? el("caption", {}, `The last ${MOST_ROWS} of ${plural(steps.length, "step")}`) : null;
+  const cut = steps.length > MOST_ROWS ? el("caption", {}, t("The last {shown} of {all} steps", { shown: MOST_ROWS, all: steps.length })) : null;
   return el("table", {}, cut,
-    el("thead", {}, el("tr", {}, ["Epoch", "Step", ...names].map((name) => el("th", { scope: "col", class: "num" }, name)))),
+    el("thead", {}, el("tr", {}, [t("Epoch"), t("Step"), ...names].map((name) => el("th", { scope: "col", class: "num" }, name)))),
     el("tbody", {}, steps.slice(-MOST_ROWS).map((step) => el("tr", {},
-      el("td", { class: "num" }, param(rows.get(step).epoch ?? undefined)), el("td", { class: "num" }, step.toLocaleString()),
+      el("td", { class: "num" }, param(rows.get(step).epoch ?? undefined)), el("td", { class: "num" }, step.toLocaleString(language)),
       names.map((name) => el("td", { class: "num" }, score(rows.get(step)[`value ${name}`])))))));
+}
+
+function canvas(xaxis, yaxis, uirevision) {
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: true, uirevision,
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 56, r: 16, b: 44 }, xaxis, yaxis,
+  };
 }
 
 async function drawCurve() {
@@ -108,44 +134,59 @@ async function drawCurve() {
     };
   });
   const byEpoch = wanted.every((point) => point.epoch !== null);
-  const layout = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: true, uirevision: metric.value,
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 56, r: 16, b: 44 },
-    xaxis: { title: { text: byEpoch ? "epoch" : "step" }, dtick: byEpoch && wanted.at(-1)?.epoch <= FEW_EPOCHS ? 1 : undefined }, yaxis: { title: { text: plotlyText(metric.value) } },
-  };
   show(byId("curve-panel"), data.length > 0);
-  if (data.length) await draw(byId("curve-panel"), { data, layout });
+  if (data.length === 0) return;
+  const few = byEpoch && wanted.at(-1)?.epoch <= FEW_EPOCHS;
+  await draw(byId("curve-panel"), {
+    data, layout: canvas({ title: { text: byEpoch ? "epoch" : "step" }, dtick: few ? 1 : undefined }, { title: { text: plotlyText(metric.value) } }, metric.value),
+  });
+}
+
+// What the machine was doing: one line for each metric, each measured against its own largest value.
+async function drawResources(measured) {
+  show(byId("resources-panel"), measured.length > 0);
+  if (measured.length === 0) return;
+  const names = [...new Set(measured.map((point) => point.name))].sort();
+  const data = names.map((name, index) => {
+    const line = measured.filter((point) => point.name === name && typeof point.value === "number");
+    const most = Math.max(...line.map((point) => Math.abs(point.value)), 1e-300);
+    return {
+      type: "scatter", mode: "lines", name: plotlyText(`${name} (100 % = ${param(most)})`), line: { color: COLOURS[index % COLOURS.length], dash: DASHES[index % DASHES.length] },
+      x: line.map((point) => point.step), y: line.map((point) => point.value / most),
+    };
+  });
+  await draw(byId("resources-panel"), { data, layout: canvas({ title: { text: "step" } }, { tickformat: ".0%", rangemode: "tozero" }, "resources") });
 }
 
 // Plotly reads markup in its texts.
 const plotlyText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 function showAttempts(attempts) {
-  const head = ["Attempt", "Worker", "Started", "Lasted", "Outcome", "Message"];
+  const head = [t("Attempt"), t("Worker"), t("Started"), t("Lasted"), t("Outcome"), t("Why it ended")];
   byId("attempts").replaceChildren(attempts.length === 0
-    ? el("p", { class: "muted" }, "Not started yet.")
+    ? el("p", { class: "muted" }, t("Not started yet: it waits for a worker."))
     : el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, attempts.map((attempt) => el("tr", {},
         el("td", {}, String(attempt.attempt)), el("td", {}, attempt.worker_id), el("td", {}, when(attempt.granted_at)),
         el("td", {}, attempt.ended_at ? duration((new Date(attempt.ended_at) - new Date(attempt.granted_at)) / 1000) : "–"),
-        el("td", {}, badge(attempt.outcome ?? "running")), el("td", {}, attempt.message ?? ""))))));
+        el("td", {}, badge(attempt.outcome ?? "running")), el("td", { dir: "auto" }, attempt.message ?? (attempt.outcome ? "–" : t("still runs"))))))));
 }
 
 function showArtifacts(artifacts) {
-  byId("artifacts").replaceChildren(artifacts.length === 0
-    ? el("p", { class: "muted" }, "None kept. A model is kept while its trial is the best of the study.")
+  replaceContent(byId("artifacts"), [artifacts.length === 0
+    ? el("p", { class: "muted" }, t("None kept. A model is kept while its trial is the best of the study."))
     : el("ul", { class: "files" }, artifacts.map((artifact) => el("li", {},
-      el("a", { href: address(`${api}/artifacts/${artifact.name.split("/").map(encodeURIComponent).join("/")}`), download: true }, artifact.name),
-      el("span", { class: "muted" }, ` ${bytes(artifact.size)}`)))));
+      el("a", { "data-key": artifact.name, href: address(`${api}/artifacts/${artifact.name.split("/").map(encodeURIComponent).join("/")}`), download: true }, artifact.name),
+      el("span", { class: "muted" }, ` ${bytes(artifact.size)}`))))]);
 }
 
 // What the worker told, however it is nested, as "part · name".
 function details(given) {
   const flat = (value, path) => (value !== null && typeof value === "object"
     ? Object.entries(value).flatMap(([name, inner]) => flat(inner, [...path, name]))
-    : [[path.join(" · "), typeof value === "number" && Number.isInteger(value) ? value.toLocaleString() : param(value)]]);
+    : [[path.join(" · "), typeof value === "number" && Number.isInteger(value) ? value.toLocaleString(language) : param(value)]]);
   const pairs = flat(given ?? {}, []);
-  return pairs.length ? facts(pairs) : el("p", { class: "muted" }, "None; the worker tells them when the trial ends well.");
+  return pairs.length ? facts(pairs) : el("p", { class: "muted" }, t("None; the worker tells them when the trial ends well."));
 }
 
 // Appends the lines that came since the last time; stays at the end unless the reader has scrolled up.

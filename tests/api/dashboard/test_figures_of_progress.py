@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import plotly.graph_objects as go
+import pytest
 
 from api.dashboard.figures_of_progress import curves, edf, history, timeline
+from studies.errors import InvalidInput
 from tests.api.dashboard.factories import START, a_study, a_trial, an_attempt, figure_input, many_trials, points
 
 
@@ -59,7 +61,7 @@ def test_curves_show_the_metric_asked_for_and_list_the_others() -> None:
 def test_the_best_curve_stands_out_and_lies_on_top() -> None:
     figure = curves(figure_input([a_trial(0, value=0.6), a_trial(1, value=0.9), a_trial(2, "pruned", 0.2)]))
     best = figure.data[-1]
-    assert (best.name, best.meta) == ("best", 1)
+    assert (best.name, set(best.customdata)) == ("best", {1})
     assert best.line.width > max(line.line.width for line in figure.data[:-1])
     assert best.opacity > next(line.opacity for line in figure.data if line.name == "pruned")
 
@@ -80,15 +82,41 @@ def test_curves_go_by_step_when_an_epoch_is_unknown() -> None:
 
 def test_curves_of_a_large_study_keep_the_best_and_the_latest() -> None:
     trials = [a_trial(number, value=0.9 if number == 5 else 0.5) for number in range(500)]
-    drawn = {line.meta for line in curves(figure_input(trials)).data}
-    assert len(drawn) == 200
-    assert {5, 499} <= drawn
+    drawn = {number for line in curves(figure_input(trials, kept=frozenset({77}))).data for number in line.customdata}
+    assert len(drawn) == 101
+    assert {5, 77, 499} <= drawn
+
+
+def test_curves_go_by_time_since_the_start() -> None:
+    trial = a_trial(0, value=0.6)
+    timed = [replace(point, reported_at=START + timedelta(seconds=7 * index)) for index, point in enumerate(points(trial))]
+    figure = curves(figure_input([trial], x="time", metrics=lambda numbers: {0: timed}))
+    assert list(figure.data[0].x) == [0, 7, 14]
+    assert figure.layout.xaxis.title.text == "seconds since the start"
+    assert curves(figure_input([trial], x="step")).layout.xaxis.title.text == "step"
+    with pytest.raises(InvalidInput, match="unknown axis 'epochs'"):
+        curves(figure_input([trial], x="epochs"))
+
+
+def test_lines_of_one_state_are_apart() -> None:
+    figure = curves(figure_input([a_trial(0, value=0.6), a_trial(1, "pruned", 0.3), a_trial(2, "pruned", 0.2)]))
+    pruned = next(line for line in figure.data if line.name == "pruned")
+    assert list(pruned.customdata) == [1, 1, 1, 1, 2, 2, 2]
+    assert pruned.y[3] is None
 
 
 def test_edf_climbs_to_all_trials() -> None:
     line = edf(figure_input([a_trial(0, value=0.6), a_trial(1, value=0.2), a_trial(2, "pruned", 0.1)])).data[0]
     assert list(line.x) == [0.2, 0.6]
     assert list(line.y) == [0.5, 1.0]
+
+
+def test_pauses_of_a_worker_are_shown_as_such() -> None:
+    trials = [a_trial(0, value=0.6), a_trial(1, value=0.7)]  # 25 s each, the second starts 5 s after the first has ended
+    figure = timeline(figure_input(trials, attempts=lambda numbers: {n: [an_attempt(trials[n])] for n in numbers}))
+    idle = next(trace for trace in figure.data if trace.name == "idle")
+    assert list(idle.x) == [5000]
+    assert figure.layout.xaxis.title.text == "rows were busy for 91% of their time"
 
 
 def test_timeline_has_a_bar_for_each_attempt_by_worker_and_outcome() -> None:
