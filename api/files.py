@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from fastapi.responses import StreamingResponse
 
 from tuner.errors import NotFound
+from tuner.files import StoredFile
 
 _NO_PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
 _CHUNK = 1 << 18
 
 
-def file_answer(path: Path, name: str, size: int) -> StreamingResponse:
+def file_answer(stored: StoredFile, name: str, size: int) -> StreamingResponse:
     """A download of `size` bytes under a name of ours. Raises NotFound if the file has gone meanwhile."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
-    return StreamingResponse(_chunks(path, name), media_type="application/octet-stream", headers=headers | _NO_PAGE)
+    return StreamingResponse(_chunks(stored, name), media_type="application/octet-stream", headers=headers | _NO_PAGE)
 
 
-def _chunks(path: Path, name: str) -> Iterator[bytes]:
+def _chunks(stored: StoredFile, name: str) -> Iterator[bytes]:
     """Opened at once: a file that has just been replaced by a better trial's is not found, instead of ending half-way."""
     try:
-        file = path.open("rb")
+        file = stored.open()
     except FileNotFoundError:
         raise NotFound(f"artifact {name!r} is not kept any more") from None
 

@@ -29,6 +29,16 @@ class Splits(Generic[RowT]):
                 digest.update(json.dumps([name, *row]).encode())
         return digest.hexdigest()
 
+    def fingerprints(self) -> dict[str, str]:
+        """Sha256, in hexadecimal, over the rows of each split by itself."""
+        found = {}
+        for name in ("train", "validation", "test"):
+            digest = hashlib.sha256()
+            for row in getattr(self, name):
+                digest.update(json.dumps(row).encode())
+            found[name] = digest.hexdigest()
+        return found
+
 
 def shuffled(rows: Sequence[RowT], seed: int) -> list[RowT]:
     return random.Random(seed).sample(rows, len(rows))

@@ -1,12 +1,11 @@
-"""Files that trials leave behind, in a folder of the service. Clients name artifacts, never paths."""
+"""Files that trials leave behind, kept by the service. Clients name artifacts, never paths."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from studies.errors import InvalidInput
 from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.errors import NotFound, StaleLease
+from tuner.files import LocalFiles, StoredFile, files_at
 from tuner.ledger import Change, Ledger
 from tuner.overview import best_of
 from tuner.records import Artifact, StoredCheckpoint, Study, Trial
@@ -34,34 +34,35 @@ class Upload:
 
 
 class ArtifactStore:
-    """A folder for the bytes, rows for what they are. A row is written only once its file is whole and on disk."""
+    """A place for the bytes (`tuner/files.py`), rows for what they are. A row is written only once its file is whole there."""
 
-    def __init__(self, ledger: Ledger, folder: Path, *, max_bytes: int) -> None:
+    def __init__(self, ledger: Ledger, place: str | Path, *, max_bytes: int) -> None:
+        """`place` is a folder or a URL. Raises InvalidInput for a URL that nothing here can reach."""
         self.ledger = ledger
-        self.folder = folder
+        self.files = files_at(place)
         self.max_bytes = max_bytes
 
+    @property
+    def folder(self) -> Path:
+        """Where the files lie, if that is on this machine."""
+        assert isinstance(self.files, LocalFiles)
+        return self.files.folder
+
     def receive(self, chunks: Iterable[bytes]) -> Upload:
-        """Write a stream to disk under a name of our own. Raises InvalidInput if it is larger than allowed."""
+        """Keep a stream under a name of our own. Raises InvalidInput if it is larger than allowed."""
         path = f"{secrets.token_hex(1)}/{secrets.token_hex(16)}"
-        target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(".part")
         digest, size = hashlib.sha256(), 0
-        try:
-            with unfinished.open("wb") as handle:
-                for chunk in chunks:
-                    size += len(chunk)
-                    if size > self.max_bytes:
-                        raise InvalidInput.at("body", f"an artifact may have at most {self.max_bytes} bytes")
-                    digest.update(chunk)
-                    handle.write(chunk)
-                handle.flush()
-                os.fsync(handle.fileno())
-            unfinished.replace(target)
-            _sync_folder(target.parent)
-        finally:
-            unfinished.unlink(missing_ok=True)
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                size += len(chunk)
+                if size > self.max_bytes:
+                    raise InvalidInput.at("body", f"an artifact may have at most {self.max_bytes} bytes")
+                digest.update(chunk)
+                yield chunk
+
+        self.files.write(path, measured())
         return Upload(path=path, size=size, sha256=digest.hexdigest())
 
     def attach(self, lease_id: str, trial: Trial, name: str, upload: Upload, *, now: datetime) -> Artifact:
@@ -96,23 +97,23 @@ class ArtifactStore:
             raise
         self.remove([replaced] if replaced else [])
 
-    def checkpoint(self, trial: Trial) -> tuple[StoredCheckpoint, Path]:
+    def checkpoint(self, trial: Trial) -> tuple[StoredCheckpoint, StoredFile]:
         """The newest checkpoint of a trial and the file that holds it. Raises NotFound."""
         with self.ledger.read() as connection:
             found = checkpoint_rows.checkpoint_of(connection, trial.id)
         if found is None:
             raise NotFound(f"trial {trial.number} has no checkpoint")
-        return found, self.folder / found.path
+        return found, StoredFile(self.files, found.path)
 
     def list(self, trial: Trial) -> list[Artifact]:
         with self.ledger.read() as connection:
             return metric_rows.artifacts_of(connection, trial.id)
 
-    def find(self, trial: Trial, name: str) -> tuple[Artifact, Path]:
+    def find(self, trial: Trial, name: str) -> tuple[Artifact, StoredFile]:
         """An artifact and the file that holds it. Raises NotFound."""
         for artifact in self.list(trial):
             if artifact.name == name:
-                return artifact, self.folder / artifact.path
+                return artifact, StoredFile(self.files, artifact.path)
         raise NotFound(f"trial {trial.number} has no artifact {name!r}")
 
     def keep_best(self, study_id: str) -> int:
@@ -144,25 +145,9 @@ class ArtifactStore:
             checkpoints = checkpoint_rows.checkpoint_paths(connection, study.id)
             return checkpoints + metric_rows.artifact_paths(connection, study.id)
 
-    def sweep(self) -> int:
-        """Remove what a service that died had received in part; how many files there were. Only right after a start."""
-        unfinished = list(self.folder.glob("*/*.part"))
-        for path in unfinished:
-            path.unlink(missing_ok=True)
-        return len(unfinished)
-
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
-            (self.folder / path).unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in it survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            self.files.remove(path)
 
 
 def check_name(name: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from studies.errors import InvalidInput
-from tuner.commands import database, run, serve, studies, tokens, trials, winner, worker
+from tuner.commands import again, database, run, serve, studies, tokens, trials, winner, worker
 from tuner.errors import Refused, TunerError
 
 app = typer.Typer(
@@ -29,6 +29,9 @@ app.add_typer(studies.app, name="studies")
 app.add_typer(trials.app, name="trials")
 app.command()(winner.best)
 app.command()(winner.predict)
+app.command()(winner.attention)
+app.command()(again.reproduce)
+app.command()(again.train)
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(database.app, name="db")
 

@@ -72,9 +72,9 @@ def open_service(
         lifecycle=Lifecycle(ledger),
         access=Access(ledger),
         trials=TrialCache(),
-        artifacts=ArtifactStore(ledger, settings.artifacts, max_bytes=settings.max_artifact_bytes),
+        artifacts=ArtifactStore(ledger, settings.artifact_place, max_bytes=settings.max_artifact_bytes),
     )
-    service.artifacts.sweep()
+    service.artifacts.files.sweep()
     closing = threading.Event()
 
     def expire() -> None:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
     activation_bytes: int = Field(default=10_000_000_000, ge=0)  # of states of frozen prefixes, kept on a worker's disk
     max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request
+    artifacts: str | None = None  # where checkpoints and models are kept: a folder or an fsspec URL; default: in `home`
     max_artifact_bytes: int = Field(default=10_000_000_000, gt=0)
 
     @field_validator("allowed_hosts", "allowed_sources", mode="before")
@@ -60,8 +61,8 @@ class Settings(BaseSettings):
         return self.database_url
 
     @property
-    def artifacts(self) -> Path:
-        return self.home / "artifacts"
+    def artifact_place(self) -> str:
+        return self.artifacts or str(self.home / "artifacts")
 
     @property
     def activations(self) -> Path:

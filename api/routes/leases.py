@@ -99,8 +99,8 @@ def put_checkpoint(
 @router.get("/{lease_id}/checkpoint", response_class=StreamingResponse, responses={200: {"content": _BYTES}})
 def get_checkpoint(lease_id: LeaseId, service: ServiceDep) -> StreamingResponse:
     """The point from which to take the trial up, if the lease's `resume` speaks of one."""
-    kept, path = service.artifacts.checkpoint(_running(service, lease_id))
-    return file_answer(path, "checkpoint", kept.size)
+    kept, stored = service.artifacts.checkpoint(_running(service, lease_id))
+    return file_answer(stored, "checkpoint", kept.size)
 
 
 @router.post("/{lease_id}/finish")

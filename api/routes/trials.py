@@ -138,8 +138,8 @@ def list_artifacts(trial: TrialDep, service: ServiceDep) -> Page[ArtifactAnswer]
 )
 def download_artifact(trial: TrialDep, name: Text, service: ServiceDep) -> StreamingResponse:
     """A file, whole, to be saved and never to be shown."""
-    artifact, path = service.artifacts.find(trial, name)
-    return file_answer(path, artifact.name, artifact.size)
+    artifact, stored = service.artifacts.find(trial, name)
+    return file_answer(stored, artifact.name, artifact.size)
 
 
 @router.get("/best", dependencies=[requires("viewer")])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import platform
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -19,12 +17,14 @@ from torch.nn.utils import clip_grad_norm_
 from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
 from studies.errors import InvalidInput, TrialFailure
 from studies.training.activations import Upper, above_prefix
+from studies.training.card import card
 from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from studies.training.data import training_batches
 from studies.training.freezing import freeze
 from studies.training.hardware import Precision, memory
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
+from studies.training.provenance import origin
 from studies.training.settings import Settings, settings_of
 from studies.training.store import Store
 from studies.training.task import Evaluation, Prepare, Task, unchanged
@@ -140,15 +140,17 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
             keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
             seconds["checkpoint"] += time.perf_counter() - began
         if verdict.stop:
-            return _outcome(task, progress, seconds, upper.details(epoch - begun), precision, stopped=verdict.reason)
+            return _outcome(job, task, progress, seconds, upper.details(epoch - begun), precision, stopped=verdict.reason)
 
     load_trained_state(model, progress.best_weights)
-    outcome = _outcome(task, progress, seconds, upper.details(progress.epoch - begun), precision)
+    outcome = _outcome(job, task, progress, seconds, upper.details(progress.epoch - begun), precision)
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
     if task.samples is not None:
         best = replace(best, predictions=task.samples(model, job.device))
-    save_model(job.folder / "model", model, task.processor, _record(job, outcome, task), best.files())
+    record = _record(job, outcome, task)
+    files = best.files() | {"README.md": card(record, best.scores, best.classes)}
+    save_model(job.folder / "model", model, task.processor, record, files)
     return outcome
 
 
@@ -221,6 +223,7 @@ def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
 
 
 def _outcome(
+    job: Job,
     task: Task,
     progress: Progress,
     seconds: Mapping[str, float],
@@ -229,7 +232,6 @@ def _outcome(
     stopped: str | None = None,
 ) -> Outcome:
     parameters = list(task.model.parameters())
-    packages = ("torch", "transformers", "scikit-learn")
     details = {
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
@@ -238,8 +240,7 @@ def _outcome(
         "memory": memory(precision.device),
         "prefix": prefix,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-    }
+    } | origin(job, task.splits)
     return Outcome(values=progress.best, stopped=stopped, epoch=float(progress.best_epoch), details=details)
 
 

@@ -131,7 +131,7 @@ def test_what_a_dead_service_received_in_part_is_removed_at_the_next_start(bench
     attach(bench, lease, "whole", b"content")
     (store.folder / "ab").mkdir(exist_ok=True)
     (store.folder / "ab" / "0123.part").write_bytes(b"cont")
-    assert store.sweep() == 1
+    assert store.files.sweep() == 1
     assert [file.read_bytes() for file in files(store)] == [b"content"]
 
 

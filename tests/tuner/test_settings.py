@@ -12,7 +12,7 @@ def test_everything_lives_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TUNER_HOME", str(tmp_path))
     settings = Settings()
     assert settings.url == f"sqlite:///{tmp_path / 'tuner.db'}"
-    assert (settings.artifacts, settings.local_token_file) == (tmp_path / "artifacts", tmp_path / "token")
+    assert (settings.artifact_place, settings.local_token_file) == (str(tmp_path / "artifacts"), tmp_path / "token")
 
 
 @pytest.mark.parametrize("scheme", ["postgres://", "postgresql://", "postgresql+psycopg://"])

@@ -333,7 +333,7 @@ def test_an_upload_that_is_cut_leaves_nothing(live: Live, live_lease: Json) -> N
         f"PUT /api/v1/leases/{live_lease['id']}/artifacts/model.bin HTTP/1.1\r\nHost: {live.url.removeprefix('http://')}\r\n"
         f"Authorization: Bearer {live.worker_token}\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\n"
     )
-    folder = live.server.settings.artifacts
+    folder = Path(live.server.settings.artifact_place)
     with socket.create_connection(("127.0.0.1", live.server.settings.port)) as connection:
         connection.sendall(head.encode() + b"x" * 500_000)
         while not list(folder.rglob("*.part")):

@@ -1,0 +1,112 @@
+"""Where a trial's numbers come from: seeds, data, model, packages and machine; enough to get the same numbers again.
+
+Seeds form a tree: a study's seed divides the data and draws configurations; from it and a trial's number comes the seed of
+that trial (head, batch order, dropout, augmentation), which each of its attempts uses, so that one that is taken up again goes on
+as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+
+from studies.builtin import PREFIX
+from studies.definition import DataSpec, Job
+from studies.errors import InvalidInput
+from studies.splits import Splits
+from studies.training.convert import folder_of
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "sacrebleu", "peft", "tuner")
+# What a job says of the machine and the moment, not of what is computed.
+_PASSING = ("folder", "resume", "shared", "shared_bytes")
+
+
+def origin(job: Job, splits: Splits[Any]) -> dict[str, Any]:
+    """All of it, as JSON can hold it; `job` is what `job_of` reads."""
+    return {
+        "job": recipe(job) | {"fingerprint": splits.fingerprint()},
+        "seeds": {"data": job.data_seed, "trial": job.seed},
+        "data": {
+            name: {"rows": len(getattr(splits, name)), "fingerprint": fingerprint}
+            for name, fingerprint in splits.fingerprints().items()
+        },
+        "model": {"reference": job.model, "revision": revision(job.model)},
+        "hardware": _hardware(job),
+        "determinism": {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "flush_denormal": True,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        },
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
+
+
+def recipe(job: Job) -> dict[str, Any]:
+    """What decides a trial's numbers, without what only one machine or moment has."""
+    plain = {name: value for name, value in asdict(job).items() if name not in _PASSING}
+    defaults = asdict(DataSpec(train=""))
+    data = {name: value for name, value in plain["data"].items() if value != defaults[name]}
+    return plain | {"data": data, "legs": list(job.legs)}
+
+
+def job_of(recipe: Mapping[str, Any], folder: Path) -> Job:
+    """The job of a recipe, to be trained in `folder`. Raises InvalidInput where it is none."""
+    try:
+        given = dict(recipe) | {"data": DataSpec(**recipe["data"]), "legs": tuple(recipe.get("legs", ())), "folder": folder}
+        return Job(**given)
+    except (KeyError, TypeError) as error:
+        raise InvalidInput.at("job", f"is not what a trial keeps of its job: {error}") from None
+
+
+def revision(reference: str) -> str | None:
+    """The commit of a hub model, or the sha256 of a local one's weights; None where there are none."""
+    try:
+        location = Path(folder_of(reference))
+    except InvalidInput:
+        return None
+    if location.is_dir():
+        weights = sorted(location.glob("*.safetensors")) or sorted(location.glob("*.npy"))
+        return f"sha256:{_sha256(tuple((str(file), file.stat().st_mtime_ns) for file in weights))}" if weights else None
+    if reference.startswith(PREFIX):
+        return None
+    cached = try_to_load_from_cache(reference, "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+@lru_cache(maxsize=8)
+def _sha256(files: tuple[tuple[str, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, _changed in files:
+        with open(name, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware(job: Job) -> dict[str, Any]:
+    found: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    found |= {"threads": job.threads, "device": job.device, "capability": torch.backends.cpu.get_cpu_capability()}
+    if job.device != "cpu" and torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found

@@ -1,0 +1,144 @@
+"""Where the bytes of artifacts lie: a folder of this machine, or any place that fsspec has a URL for (`s3://bucket/tuner`).
+
+A file is whole or not there, and once `write` returns it stays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import fsspec
+
+from studies.errors import InvalidInput
+from tuner.errors import Unavailable
+
+
+class Files(Protocol):
+    """Files under names of ours, `ab/0123…`."""
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Keep a new file. What `chunks` raises is raised, and nothing is kept then."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """Raises FileNotFoundError."""
+
+    def remove(self, name: str) -> None:
+        """Also one that is gone already."""
+
+    def sweep(self) -> int:
+        """Remove what a service that died had received in part; how many files there were. Only right after a start."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file, wherever it lies."""
+
+    files: Files
+    name: str
+
+    def open(self) -> IO[bytes]:
+        return self.files.open(self.name)
+
+    def read_bytes(self) -> bytes:
+        with self.open() as handle:
+            return handle.read()
+
+
+def files_at(place: str | Path) -> Files:
+    """For a folder or a URL. Raises InvalidInput for a URL that nothing here can reach."""
+    text = str(place)
+    if "://" not in text or text.startswith("file://"):
+        return LocalFiles(Path(text.removeprefix("file://")))
+    try:
+        return RemoteFiles(text)
+    except (ImportError, ValueError) as error:
+        raise InvalidInput.at("TUNER_ARTIFACTS", f"{text} can't be used: {error}") from None
+
+
+class LocalFiles:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(".part")
+        try:
+            with unfinished.open("wb") as handle:
+                for chunk in chunks:
+                    handle.write(chunk)
+                handle.flush()
+                os.fsync(handle.fileno())
+            unfinished.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self.folder / name).open("rb")
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    def sweep(self) -> int:
+        unfinished = list(self.folder.glob("*/*.part"))
+        for path in unfinished:
+            path.unlink(missing_ok=True)
+        return len(unfinished)
+
+
+class RemoteFiles:
+    """A place that fsspec reaches. What was written in part is never seen there, so there is nothing to sweep."""
+
+    def __init__(self, url: str) -> None:
+        self._system, root = fsspec.core.url_to_fs(url)
+        self._root = root.rstrip("/")
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        path = self._path(name)
+        handle: Any = None
+        try:
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            handle = self._system.open(path, "wb", autocommit=False)
+            for chunk in chunks:
+                handle.write(chunk)
+            handle.close()
+            handle.commit()
+        except BaseException as error:
+            if handle is not None:
+                handle.discard()
+                self.remove(name)  # some systems show a file from its first byte on
+            if isinstance(error, OSError):
+                raise Unavailable(f"the artifact store can't be written to just now: {error}") from error
+            raise
+
+    def open(self, name: str) -> IO[bytes]:
+        handle: IO[bytes] = self._system.open(self._path(name), "rb")
+        return handle
+
+    def remove(self, name: str) -> None:
+        try:
+            self._system.rm_file(self._path(name))
+        except FileNotFoundError:
+            pass
+
+    def sweep(self) -> int:
+        return 0
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in it survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
