@@ -81,6 +81,7 @@ class FactsAnswer(Answer):
     """What was found out about data and model before the start."""
 
     blocks: int | None = None
+    trained_parameters: list[int] = []
     train_rows: int | None = None
     validation_rows: int | None = None
     test_rows: int | None = None

@@ -16,10 +16,12 @@ from typing import Any
 from studies.builtin import PREFIX, model_config, model_folder
 from studies.errors import InvalidInput
 from studies.sources import local_path
+from studies.weights import trained_by_depth
 
 _HUB_ID = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 # The same fact has one name in most configurations and a few others in older ones.
 _BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+_DECODER_BLOCKS = ("decoder_layers", "num_decoder_layers")
 _HIDDEN = ("hidden_size", "dim", "n_embd", "d_model")
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
 
@@ -32,6 +34,7 @@ class ModelFacts:
     model_type: str | None = None  # "bert", …
     hidden_size: int | None = None
     max_positions: int | None = None  # longest input in tokens
+    trained_parameters: tuple[int, ...] = ()  # with 0, 1, … frozen blocks, without a task's head; empty where not known
 
 
 def resolve(reference: str) -> str:
@@ -59,22 +62,27 @@ def model_facts(reference: str) -> ModelFacts:
     Of a hub model they are read from the local cache; where it is not there, all of them are None.
     """
     location = resolve(reference)
+    folder = Path(location)
     known = model_config(reference.removeprefix(PREFIX)) if reference.startswith(PREFIX) else {}
     if known:
-        return _facts(known, Path(location) / "tokenizer_config.json")
+        return _facts(known, folder)
     config_file = Path(location) / "config.json" if Path(location).is_dir() else _cached_config(location)
     if config_file is None:
         return ModelFacts()
-    return _facts(_read_json(config_file), config_file.with_name("tokenizer_config.json"))
+    return _facts(_read_json(config_file), config_file.parent)
 
 
-def _facts(config: Mapping[str, Any], tokenizer_config: Path) -> ModelFacts:
+def _facts(config: Mapping[str, Any], folder: Path) -> ModelFacts:
     stages = config.get("depths")  # what convolutional networks have for blocks
+    blocks = _first(config, _BLOCKS) or (len(stages) if isinstance(stages, list) else None)
+    if blocks is not None and config.get("is_encoder_decoder"):
+        blocks += _first(config, _DECODER_BLOCKS) or 0
     return ModelFacts(
-        blocks=_first(config, _BLOCKS) or (len(stages) if isinstance(stages, list) else None),
+        blocks=blocks,
         model_type=str(config["model_type"]) if "model_type" in config else None,
         hidden_size=_first(config, _HIDDEN),
-        max_positions=_max_positions(config, tokenizer_config),
+        max_positions=_max_positions(config, folder / "tokenizer_config.json"),
+        trained_parameters=() if blocks is None else trained_by_depth(folder, blocks),
     )
 
 

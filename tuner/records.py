@@ -26,6 +26,7 @@ class Facts:
     """What was found out about a study's data and model before it started."""
 
     blocks: int | None = None  # of the model; what `frozen_layers: all` stands for
+    trained_parameters: tuple[int, ...] = ()  # with 0, 1, … frozen blocks, without the task's head; empty where not known
     train_rows: int | None = None
     validation_rows: int | None = None
     test_rows: int | None = None

@@ -385,4 +385,4 @@ def _field_error(detail: Any) -> FieldError:
 def facts_of(checked: CheckedStudy) -> dict[str, Any]:
     """What `records.Facts` holds, as it is stored."""
     facts: dict[str, Any] = asdict(checked.data) if checked.data else {}
-    return facts | {"blocks": checked.model.blocks}
+    return facts | {"blocks": checked.model.blocks, "trained_parameters": checked.model.trained_parameters}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def error_of(reference: object) -> str:
 
 
 def test_builtin_model() -> None:
-    assert model_facts("builtin:minilm") == ModelFacts(blocks=6, model_type="bert", hidden_size=384, max_positions=512)
+    found = replace(model_facts("builtin:minilm"), trained_parameters=())
+    assert found == ModelFacts(blocks=6, model_type="bert", hidden_size=384, max_positions=512)
     assert (Path(resolve("builtin:minilm")) / "config.json").is_file()
 
 

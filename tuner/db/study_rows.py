@@ -256,6 +256,7 @@ def remembered_request(connection: Connection, key: str) -> tuple[str, str] | No
 def _facts_row(facts: Facts) -> dict[str, Any]:
     return {
         "blocks": facts.blocks,
+        "trained_parameters": list(facts.trained_parameters),
         "train_rows": facts.train_rows,
         "validation_rows": facts.validation_rows,
         "test_rows": facts.test_rows,
@@ -278,7 +279,7 @@ def _study(row: RowMapping) -> Study:
         state=row["state"],
         reason=row["reason"],
         spec=_spec(row["spec"]),
-        facts=Facts(**(facts | {"classes": tuple(facts["classes"])})),
+        facts=Facts(**(facts | {name: tuple(facts.get(name, ())) for name in ("classes", "trained_parameters")})),
         n_created=row["n_created"],
         version=row["version"],
         search_attrs=row["search_attrs"],

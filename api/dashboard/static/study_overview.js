@@ -85,6 +85,9 @@ export function settings(study) {
       ["seed", String(study.seed)],
       ["validation", param(study.data.validation)],
       ...(study.data.limit ? [["rows used", param(study.data.limit)]] : []),
+      ...(study.facts?.trained_parameters?.length
+        ? [["trained parameters by frozen blocks", study.facts.trained_parameters.map((count, depth) => `${depth}: ${(count / 1e6).toFixed(1)} M`).join(", ")]]
+        : []),
       ...(study.facts?.classes?.length ? [[counted(study.facts.classes.length, "{n} class", "{n} classes"), study.facts.classes.slice(0, 20).join(", ")]] : []),
     ]));
 }
