@@ -113,8 +113,9 @@ def scores(params: Mapping[str, Any], epoch: int, rng: random.Random) -> list[Me
 def busy_study(service: Service, *, trials: int = 38, **changes: Any) -> Player:
     """A study in the middle of its life: trials in every state, two of them running now and one waiting."""
     begin = utc_now() - timedelta(minutes=11.5)  # about as long as 38 trials take
-    budget = {"budget": {"trials": 60}, "tags": {"team": "reading"}, "notes": "Which layers may stay frozen?"}
-    player = Player(service, start_study(service, begin, **(budget | changes)), begin)
+    # Median pruning ends what it stops; successive halving would set it aside.
+    about = {"pruner": {"name": "median"}, "tags": {"team": "reading"}, "notes": "Which layers may stay frozen?"}
+    player = Player(service, start_study(service, begin, **({"budget": {"trials": 60}} | about | changes)), begin)
     player.play(trials)
     service.lifecycle.enqueue(player.study.id, {"learning_rate": 1e-4, "epochs": 4}, actor=Actor(), now=utc_now())
     return player

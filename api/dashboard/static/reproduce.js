@@ -1,8 +1,11 @@
-// The commands that train one trial again, as a study of a single trial with every parameter fixed.
+// The command that trains one trial again. A worker of ours tells the whole job at the trial's end, which `tuner train` repeats;
+// before that, or with a worker of another kind, it is a study of a single trial with every parameter fixed.
 
 const KEPT = ["task", "model", "data", "seed", "resources"];
 
 export function reproduction(study, trial) {
+  const job = trial.details?.job;
+  if (job) return `tuner train '${JSON.stringify(job).replaceAll("'", "'\\''")}'`;
   const file = `trial-${trial.number}.json`;
   const body = {
     name: `${study.name} trial ${trial.number}`.slice(0, 200),
