@@ -14,7 +14,7 @@ from tests.walk.conftest import Spawn, connect, quick_study, wait_until
 from tuner.client import Client
 from tuner.errors import ServiceError
 
-pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
+pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk"), pytest.mark.timeout(900)]
 PORT = "18741"
 LEASE_SECONDS = 3
 
@@ -23,17 +23,17 @@ def test_a_trial_finishes_while_the_service_is_away_and_is_not_trained_again(spa
     service = spawn("serve", "--port", PORT, TUNER_LEASE_SECONDS=str(LEASE_SECONDS))
     with connect(home) as client:
         worker = spawn("worker", "--slots", "1", "--gpus", "0", TMPDIR=str(tmp_path))
-        parameters = {"epochs": {"value": 4}, "frozen_layers": {"value": 5}, "learning_rate": {"min": 1e-5, "max": 1e-3}}
+        parameters = {"epochs": {"value": 4}, "frozen_layers": {"value": 6}, "learning_rate": {"min": 1e-5, "max": 1e-3}}
         client.post("/studies", quick_study(name="outage", parameters=parameters, budget={"trials": 1}))
-        wait_until(lambda: (client.get("/studies/outage/trials/0")["epoch"] or 0) >= 1)
+        wait_until(lambda: (client.get("/studies/outage/trials/0")["epoch"] or 0) >= 1, seconds=300)
         os.kill(service.pid, signal.SIGKILL)
         service.wait()
         away = time.monotonic()
         # The model is written once the last epoch is over: all of that without the service.
-        wait_until(lambda: list(tmp_path.glob("tuner-worker-*/*/model/model.safetensors")))
+        wait_until(lambda: list(tmp_path.glob("tuner-worker-*/*/model/model.safetensors")), seconds=300)
         wait_until(lambda: time.monotonic() - away > LEASE_SECONDS + 1)
         spawn("serve", "--port", PORT, TUNER_LEASE_SECONDS=str(LEASE_SECONDS))
-        study = wait_until(lambda: ended(client))
+        study = wait_until(lambda: ended(client), seconds=300)
         assert study["state"] == "completed"
         trial = client.get("/studies/outage/trials/0")
         assert [attempt["outcome"] for attempt in trial["attempts"]] == ["completed"]
