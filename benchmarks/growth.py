@@ -53,7 +53,7 @@ def main() -> None:
 async def _measure(grown: Grown, database: str | None, points: int, asks: int) -> None:
     server = TunerServer(database)
     try:
-        body = study_body(budget={"trials": 10 * grown.trials + 1000}, parallelism=2, pruner={"name": "asha"})
+        body = study_body(budget={"trials": 10 * grown.trials + 1000}, parallelism=2, pruner={"name": "none"})
         study_id, worker_id = await prepare(server, body, finished=grown.trials, points=points)
         server.start()
         connection = connect(server)
