@@ -98,7 +98,7 @@ export function parallelPlot(panel, { filter, mark }) {
     pen.textAlign = index === 0 ? "left" : index === columns.length - 1 ? "right" : "center";
     pen.textBaseline = "alphabetic";
     pen.fillStyle = colour("--text");
-    const edge = index === 0 ? 4 : index === columns.length - 1 ? canvas.clientWidth - 4 : x(index);
+    const edge = index === 0 ? 14 : index === columns.length - 1 ? canvas.clientWidth - 14 : x(index);
     pen.fillText(short(column.name), edge, PAD.top - 16);
     pen.textAlign = "right";
     pen.textBaseline = "middle";
