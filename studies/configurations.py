@@ -144,7 +144,7 @@ def _ends(parameter: FloatRange | IntRange) -> tuple[float, float]:
     values = values_of(parameter)
     assert values is not None
     half = float(parameter.step or 0) / 2
-    return float(values[0] or 0) - half, float(values[-1] or 0) + half
+    return float(values[0] or 0) - half, float(values[len(values) - 1] or 0) + half
 
 
 def draw(space: Space, rng: random.Random, given: Mapping[str, ParamValue] = MappingProxyType({})) -> Configuration:

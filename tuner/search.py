@@ -38,6 +38,7 @@ from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
 from tuner.spec import constraints_of, direction_of, pruning_direction, space_of
 
 _DRAWS = 30  # asked of the sampler for one trial …
+_LOOKED_THROUGH = 2_000
 _RANDOM_DRAWS = 10_000  # … and then at random, before a configuration that is known to be allowed is taken
 
 
@@ -121,12 +122,12 @@ class Search:
         if size is None:
             return None
         repeats = self.spec.sampler.repeats
-        if sum(self._tried.values()) < size * repeats:
+        # Of a small space each is looked at, because one that would run out of memory will not be tried either.
+        if size > _LOOKED_THROUGH and sum(self._tried.values()) < size * repeats:
             return None
-        if (
-            sum(min(times, repeats) for params, times in self._tried.items() if all_hold(self.constraints, dict(params)))
-            < size * repeats
-        ):
+        if any(self._acceptable(params, {}) for params in self._everything or ()):
+            return None
+        if self._everything is None:
             return None
         return f"all {size} configurations of the space were tried" + (f" {repeats} times" if repeats > 1 else "")
 

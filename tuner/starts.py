@@ -89,9 +89,13 @@ def learn(connection: Connection, checked: CheckedStudy) -> Lessons:
             priors += [Prior(params=t.params, value=value, source=f"{study.name} {t.number}"[:300]) for t, value, _ in scored]
         maximize = objective_of(checked.spec).direction == "maximize"
         ranked.append([params for _, _, params in sorted(scored, key=lambda one: one[1], reverse=maximize)])
-    each = max(1, _MOST_TAKEN_OVER // max(1, len(sources)))
-    best = [params for rank in range(each) for several in ranked for params in several[rank : rank + 1]]
-    return Lessons(priors=tuple(priors), best=tuple(best))
+    return Lessons(priors=tuple(priors), best=tuple(taken_over(ranked)))
+
+
+def taken_over(ranked: Sequence[Sequence[Configuration]]) -> list[Configuration]:
+    """Which configurations of earlier studies (each best first) are worth trying first: a few, from each study alike."""
+    each = max(1, _MOST_TAKEN_OVER // max(1, len(ranked)))
+    return [params for rank in range(each) for several in ranked for params in several[rank : rank + 1]]
 
 
 def _scored(connection: Connection, checked: CheckedStudy, study: Study) -> list[tuple[Trial, float, Configuration]]:
