@@ -44,7 +44,7 @@ class DocumentedAs:
     model: type[BaseModel]
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(self.model.__pydantic_core_schema__)
+        return handler.resolve_ref_schema(handler(self.model.__pydantic_core_schema__))
 
 
 class StudyChange(BaseModel):

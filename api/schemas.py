@@ -239,6 +239,14 @@ class TrialInFull(TrialAnswer):
         return cls(**_trial_fields(trial, now), attempts=[AttemptAnswer.model_validate(attempt) for attempt in attempts])
 
 
+class BestTrial(TrialInFull):
+    """The best trial by rule, in full; with several objectives `items` are all trials that no other one beats."""
+
+    items: list[TrialAnswer]
+    next: None = None
+    total: int
+
+
 class MetricAnswer(Answer):
     """One reported number."""
 

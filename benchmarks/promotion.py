@@ -172,7 +172,15 @@ def study_of(body: Mapping[str, Any]) -> Study:
 
 def trial_of(number: int, running: Running, value: float, state: Any) -> Trial:
     fields: dict[str, Any] = {entry.name: None for entry in dataclasses.fields(Trial) if entry.default is dataclasses.MISSING}
-    fields |= {"id": number, "number": number, "state": state, "params": running.params, "value": value, "origin": "sampled"}
+    fields |= {
+        "id": number,
+        "number": number,
+        "state": state,
+        "params": running.params,
+        "value": value,
+        "origin": "sampled",
+        "values": {},
+    }
     return Trial(**fields)
 
 

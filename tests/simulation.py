@@ -97,7 +97,8 @@ def play(
             later = verdict.reason == "promoted_later"
             if later and chosen.lease.trial % 3 > 0:  # every third keeps no checkpoint and starts anew
                 keep_checkpoint(service, chosen.lease, chosen.epoch, clock())
-            ending = Ending(state="released") if later else Ending(state="completed", values={"accuracy": value})
+            cost = {"trained_parameters": 1000 * (7 - int(str(chosen.lease.params.get("frozen_layers", 0))))}
+            ending = Ending(state="released") if later else Ending(state="completed", values={"accuracy": value}, details=cost)
             outcome = service.manager.finish(chosen.lease.id, ending, now=clock())
             decisions.append((chosen.lease.trial, outcome))
             running.remove(chosen)

@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from studies.definition import ParamValue, Verdict
-from studies.errors import FailureKind, InvalidInput
+from studies.errors import FailureKind
 from tuner.budget import limit_reached
 from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
 from tuner.ledger import Change, Ledger
+from tuner.objectives import final_values
 from tuner.promotion import PROMOTED_LATER, SET_ASIDE, next_to_promote, promote, set_aside
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.search import draw_seed, resource
@@ -375,11 +376,8 @@ class Manager:
         if ending.state == "failed":
             failure = ending.failure or ("code", "the worker gave no reason")
             return self._fail(change, study, trial, lease_id, failure, ending.details, now)
-        metric = objective_of(study.spec).metric
-        value = ending.values.get(metric, trial.value)
-        if value is None:
-            raise InvalidInput.at(f"values.{metric}", "is missing: a completed trial has a value of the study's objective")
-        values = dict(ending.values) | {metric: value}
+        values = final_values(study.spec, trial, ending.values, ending.details, now)
+        value = values[objective_of(study.spec).metric]
         return self._close(change, study, lease_id, "completed", now, value=value, values=values, details=ending.details)
 
     def _fail(

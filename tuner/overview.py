@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from tuner.db import study_rows, trial_rows
 from tuner.db.engine import Connection
+from tuner.objectives import pareto_set
 from tuner.records import FINISHED_TRIAL_STATES, Study, Trial
 from tuner.spec import direction_of, objective_of
 
@@ -69,9 +70,18 @@ def best_so_far(values: Sequence[float], *, maximize: bool) -> list[float]:
     return running[::-1][::thinning][::-1] if running else []
 
 
+def pareto_of(connection: Connection, study: Study) -> list[Trial]:
+    """The trials that no other one beats on every objective, the best by rule first."""
+    return pareto_set(study.spec, [trial.as_ended for trial in trial_rows.trials_of(connection, study.id)])
+
+
 def best_of(connection: Connection, study: Study) -> Trial | None:
     """The best completed trial; before the first has completed, the best of those that were pruned or stopped."""
     maximize = direction_of(study.spec) == "maximize"
+    if study.spec.further_objectives:
+        front = pareto_of(connection, study)
+        if front:
+            return front[0]
     completed = trial_rows.best_trial(connection, study.id, maximize=maximize)
     return completed or trial_rows.best_trial(connection, study.id, maximize=maximize, states=("pruned", "stopped"))
 

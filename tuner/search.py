@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -31,11 +31,12 @@ from studies.definition import ParamValue
 from studies.errors import InvalidInput
 from studies.space import Choice, Fixed, FloatRange, IntRange, active, after_steps, contains, nearest_on_grid, on_grid
 from tuner.memory_guard import MemoryGuard
+from tuner.objectives import scores
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
 from tuner.search_memory import STUDY, Memory
 from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
-from tuner.spec import constraints_of, direction_of, pruning_direction, space_of
+from tuner.spec import constraints_of, objectives_of, pruning_direction, space_of
 
 _DRAWS = 30  # asked of the sampler for one trial …
 _LOOKED_THROUGH = 2_000
@@ -78,18 +79,19 @@ class Search:
         # study, Optuna's trial id is the trial's number after those of earlier studies.
         self._offset = len(priors)
         self._storage = Memory()
-        self._optuna = optuna.create_study(storage=self._storage, direction=direction_of(study.spec))
+        self._directions = [objective.direction or "maximize" for objective in objectives_of(study.spec)]
+        self._optuna = optuna.create_study(storage=self._storage, directions=self._directions)
         for name, value in study.search_attrs.items():
             self._storage.set_study_system_attr(STUDY, name, value)
         self._defaults = catalog_definition(study.spec.task).completed({})
         self.memory = MemoryGuard(self._defaults, study.facts.blocks)
         for prior in priors:
-            self._storage.remember(self._frozen(prior.params, OptunaState.COMPLETE, prior.value))
+            self._storage.remember(self._frozen(prior.params, OptunaState.COMPLETE, [prior.value]))
         self._outside: set[int] = set()  # trials that the present space does not contain
         for trial in trials:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
-            frozen = self._frozen(known.params, *ending_of(known), points, known.search_attrs)
+            frozen = self._frozen(known.params, *self._ending(known), points, known.search_attrs)
             self._storage.remember(frozen)
             if frozen.state is OptunaState.FAIL:
                 self._outside.add(trial.number)
@@ -194,7 +196,7 @@ class Search:
 
     def report(self, number: int, resource: float, value: float) -> None:
         """Note a running trial's score after `resource` epochs."""
-        if number not in self._outside:
+        if number not in self._outside and len(self._directions) == 1:
             self._storage.set_trial_intermediate_value(number + self._offset, _as_step(resource), value)
         self.race.report(number, resource, value)
 
@@ -204,10 +206,17 @@ class Search:
         self.memory.note(trial)
         if trial.number in self._outside:
             return
-        state, value = ending_of(trial)
-        values = None if value is None or state is not OptunaState.COMPLETE else [value]
+        state, values = self._ending(trial)
         self._storage.run_again(trial.number + self._offset)
         self._storage.set_trial_state_values(trial.number + self._offset, state, values)
+
+    def _ending(self, trial: Trial) -> tuple[OptunaState, Sequence[float] | None]:
+        """A trial's state, and its scores if it has completed."""
+        state, value = ending_of(trial)
+        if state is not OptunaState.COMPLETE or value is None:
+            return state, None
+        found = scores(self.spec, trial)
+        return (state, found) if found is not None else (OptunaState.FAIL, None)
 
     def set_aside(self, number: int) -> None:
         """A running trial waits to be promoted: to the sampler, for the time being, as good as pruned."""
@@ -227,7 +236,7 @@ class Search:
         self,
         params: Mapping[str, ParamValue],
         state: OptunaState,
-        value: float | None,
+        values: Sequence[float] | None,
         points: Sequence[MetricPoint] = (),
         search_attrs: Mapping[str, Any] = MappingProxyType({}),
     ) -> FrozenTrial:
@@ -247,10 +256,11 @@ class Search:
                 searched[name] = nearest_on_grid(parameter, known[name])
         return optuna.trial.create_trial(
             state=state,
-            value=value if state is OptunaState.COMPLETE else None,
+            values=values,
             params=searched,
             distributions={name: self._distributions[name] for name in searched},
-            intermediate_values={_as_step(resource(point)): point.value for point in points},
+            # Optuna knows no reports of several objectives: what was pruned counts as worse than what was not, no more.
+            intermediate_values={_as_step(resource(p)): p.value for p in points if len(self._directions) == 1},
             system_attrs=dict(search_attrs),
         )
 
@@ -274,7 +284,8 @@ def importances(study: Study, trials: Sequence[Trial]) -> dict[str, float]:
     if len(completed) < 2:
         return {}
     hush()
-    found: dict[str, float] = optuna.importance.get_param_importances(Search(study, completed, {})._optuna)
+    alone = replace(study, spec=study.spec.model_copy(update={"further_objectives": []}))
+    found: dict[str, float] = optuna.importance.get_param_importances(Search(alone, completed, {})._optuna)
     return found
 
 

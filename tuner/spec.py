@@ -86,6 +86,10 @@ class Timeouts(Section):
         return None
 
 
+# What a completed trial has cost: objectives beside those that a task measures.
+COSTS: Mapping[str, Direction] = {"train_seconds": "minimize", "trained_parameters": "minimize"}
+
+
 class StudySpec(Section):
     """A study file; the same object is the body of `POST /api/v1/studies`."""
 
@@ -93,7 +97,8 @@ class StudySpec(Section):
     task: Name
     model: Name
     data: Data
-    objective: Objective | None = None
+    objective: Objective | None = None  # a list of 2 or 3 is read as this one, the leading one, and the others:
+    further_objectives: list[Objective] = Field(default=[], max_length=2)
     parameters: dict[Name, Any] | Literal["auto"]
     constraints: list[Text] = []
     start_with: list[dict[Name, ParamValue]] = Field(default=[], max_length=1000)  # configurations to try first
@@ -110,11 +115,19 @@ class StudySpec(Section):
     notes: Annotated[Text, Field(max_length=100_000)] = ""
     tags: dict[Name, Annotated[Text, Field(max_length=200)]] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_objectives(cls, raw: object) -> object:
+        listed = raw.get("objective") if isinstance(raw, Mapping) else None
+        if not isinstance(raw, Mapping) or not isinstance(listed, list) or not 2 <= len(listed) <= 3:
+            return raw
+        return dict(raw) | {"objective": listed[0], "further_objectives": listed[1:]}
+
     @field_validator("objective", mode="before")
     @classmethod
-    def _one_objective(cls, raw: object) -> object:
+    def _not_too_many(cls, raw: object) -> object:
         if isinstance(raw, list):
-            raise ValueError("several objectives are not offered yet; give one, such as {metric: accuracy}")
+            raise ValueError("give one, such as {metric: accuracy}, or a list of 2 or 3")
         return raw
 
     @field_validator("warm_start", mode="before")
@@ -185,7 +198,8 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
         errors.extend(wrong or _start_errors(spec, space, model.blocks))
     if errors:
         raise InvalidInput(errors)
-    complete = spec.model_copy(update={"objective": objective_of(spec)})
+    leading, *further = objectives_of(spec)
+    complete = spec.model_copy(update={"objective": leading, "further_objectives": further})
     return CheckedStudy(spec=complete, definition=definition, space=space, model=model, data=data, auto=auto)
 
 
@@ -203,8 +217,21 @@ def _checked_search(
 ) -> tuple[StudySpec, list[FieldError]]:
     """The study with its pruner filled in, and what its search cannot do with this space."""
     pruner, errors = _checked_pruner(spec, definition, most_epochs(definition, space))
-    errors = errors + sampler_errors(spec.sampler, space) + _constraint_errors(spec, space, blocks)
+    errors = errors + sampler_errors(spec.sampler, space) + _several_errors(spec) + _constraint_errors(spec, space, blocks)
     return spec.model_copy(update={"pruner": pruner}), errors
+
+
+def _several_errors(spec: StudySpec) -> list[FieldError]:
+    """What cannot be had with several objectives."""
+    if not spec.further_objectives:
+        return []
+    errors = []
+    if spec.sampler.name in ("gp", "cmaes"):
+        message = f"{spec.sampler.name} searches for one objective; tpe, nsga2, nsga3, random, qmc and grid can do with several"
+        errors.append(FieldError("sampler.name", message))
+    if spec.warm_start:
+        errors.append(FieldError("warm_start", "earlier studies can inform a search for one objective only; leave it out"))
+    return errors
 
 
 def _start_errors(spec: StudySpec, space: Space, blocks: int | None) -> list[FieldError]:
@@ -251,6 +278,13 @@ def objective_of(spec: StudySpec) -> Objective:
     metric = spec.objective.metric if spec.objective else next(iter(metrics))
     direction = spec.objective.direction if spec.objective else None
     return Objective(metric=metric, direction=direction or metrics[metric])
+
+
+def objectives_of(spec: StudySpec) -> list[Objective]:
+    """All objectives, the leading one first, none without a direction."""
+    directions = {**catalog_definition(spec.task).metrics, **COSTS}
+    further = [Objective(metric=o.metric, direction=o.direction or directions[o.metric]) for o in spec.further_objectives]
+    return [objective_of(spec), *further]
 
 
 def direction_of(spec: StudySpec) -> Direction:
@@ -332,6 +366,15 @@ def _objective_errors(spec: StudySpec, definition: Definition) -> list[FieldErro
         errors.append(
             FieldError("objective.metric", f"unknown metric {spec.objective.metric!r}; {known(list(definition.metrics))}")
         )
+    measurable = {**definition.metrics, **COSTS}
+    taken = {objective_of(spec).metric} if not errors else set()
+    for index, further in enumerate(spec.further_objectives, start=1):
+        if further.metric not in measurable:
+            message = f"unknown metric {further.metric!r}; {known(list(measurable))}"
+            errors.append(FieldError(f"objective.{index}.metric", message))
+        elif further.metric in taken:
+            errors.append(FieldError(f"objective.{index}.metric", f"{further.metric!r} is an objective already; name another"))
+        taken.add(further.metric)
     for role in spec.data.columns:
         if role not in definition.columns:
             errors.append(FieldError(f"data.columns.{role}", f"unknown column; {known(list(definition.columns))}"))
@@ -366,6 +409,8 @@ def _field_error(detail: Any) -> FieldError:
     location = [part for part in location if part not in ("float", "int") and not part.startswith(noise)]
     tagged = len(location) > 1 and f"{location[0]}.{location[1]}" in _SECTIONS
     field = ".".join(location[:1] + location[2:] if tagged else location)
+    if field.startswith("further_objectives."):  # the list that was given began with the leading one
+        field = f"objective.{int(location[1]) + 1}.{'.'.join(location[2:])}".rstrip(".")
     kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
     if kind == "extra_forbidden":
         section = ".".join(location[:2]) if tagged else ".".join(location[:-1])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import plotly.graph_objects as go
 
 from api.dashboard.figure_base import FigureInput
+from api.dashboard.figures_of_objectives import pareto
 from api.dashboard.figures_of_parameters import contour, importances, parallel, rank, slice_
 from api.dashboard.figures_of_progress import curves, edf, history, timeline
 
@@ -25,6 +26,7 @@ FIGURES: Mapping[str, Callable[[FigureInput], go.Figure]] = {
     "contour": contour,
     "rank": rank,
     "edf": edf,
+    "pareto": pareto,
     "timeline": timeline,
 }
 

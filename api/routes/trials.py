@@ -12,10 +12,10 @@ from api.deps import ActorDep, Cursor, Limit, Now, ServiceDep, StudyDep, TrialDe
 from api.files import file_answer
 from api.filters import read_fields, read_sort, read_states, read_where
 from api.paging import number_cursor, read_number
-from api.schemas import ArtifactAnswer, MetricAnswer, Page, TrialAnswer, TrialInFull
+from api.schemas import ArtifactAnswer, BestTrial, MetricAnswer, Page, TrialAnswer, TrialInFull
 from tuner.db import lease_rows, metric_rows, trial_rows
 from tuner.errors import NotFound
-from tuner.overview import best_of
+from tuner.overview import best_of, pareto_of
 from tuner.records import TRIAL_STATES, Trial
 from tuner.sections import Text
 from tuner.service import Service
@@ -143,13 +143,15 @@ def download_artifact(trial: TrialDep, name: Text, service: ServiceDep) -> Strea
 
 
 @router.get("/best", dependencies=[requires("viewer")])
-def show_best(study: StudyDep, service: ServiceDep, now: Now) -> TrialInFull:
-    """The best trial so far."""
+def show_best(study: StudyDep, service: ServiceDep, now: Now) -> BestTrial:
+    """The best trial so far, and with several objectives the Pareto set."""
     with service.ledger.read() as connection:
         best = best_of(connection, study)
+        front = pareto_of(connection, study) if study.spec.further_objectives else []
     if best is None:
         raise NotFound(f"no trial of study {study.name!r} has a value yet")
-    return _in_full(service, best, now)
+    items = [TrialAnswer.of(trial, now) for trial in front or [best]]
+    return BestTrial(**dict(_in_full(service, best, now)), items=items, total=len(items))
 
 
 def _in_full(service: Service, trial: Trial, now: Now) -> TrialInFull:

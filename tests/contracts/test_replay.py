@@ -62,10 +62,10 @@ def name_of(pair: tuple[str, dict[str, Any]]) -> str:
     return f"{sampler}-{pruner['name']}" + ("-promotion" if pruner.get("promotion") else "")
 
 
-def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool) -> list[tuple[Any, ...]]:
+def decisions(home: Path, sampler: str, pruner: object, *, rebuild: bool, **changes: Any) -> list[tuple[Any, ...]]:
     clock = Clock()
     with open_service(Settings(home=home), clock=clock) as service:
-        start_study(service, clock(), **(SAMPLERS[sampler] | {"pruner": pruner}))
+        start_study(service, clock(), **(SAMPLERS[sampler] | {"pruner": pruner} | changes))
 
         def before_each_call() -> None:
             if rebuild:
@@ -93,6 +93,15 @@ def test_a_replayed_study_decides_as_the_live_one(tmp_path: Path, sampler: str, 
     assert (stops in endings) == (pruner["name"] != "none"), "a pruner that never prunes proves nothing"
     if pruner.get("promotion") and sampler in ("tpe", "random"):
         assert {entry[2] for entry in live if isinstance(entry[1], dict)} > {None}, "none was taken up from a checkpoint"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_replayed_study_of_several_objectives_decides_as_the_live_one(tmp_path: Path, sampler: str) -> None:
+    several = {"objective": [{"metric": "accuracy"}, {"metric": "trained_parameters"}], "budget": {"trials": 18}}
+    live = decisions(tmp_path / "live", sampler, {"name": "asha"}, rebuild=False, **several)
+    replayed = decisions(tmp_path / "replayed", sampler, {"name": "asha"}, rebuild=True, **several)
+    assert replayed == live
+    assert {"released", "completed"} <= {entry[-1] for entry in live if isinstance(entry[-1], str)}
 
 
 def offered(section: str) -> set[str]:

@@ -94,7 +94,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(changes: dict[str, Any]
         ({"data": {"train": "x", "validation": ["a"]}}, "data.validation"),
         ({"data": {"train": "x", "columns": {"text": 5}}}, "data.columns.text"),
         ({"objective": "accuracy"}, "objective"),
-        ({"objective": [{"metric": "accuracy"}, {"metric": "loss"}]}, "objective"),
+        ({"objective": [{"metric": "accuracy"}]}, "objective"),
         ({"objective": {"metric": "accuracy", "direction": "up"}}, "objective.direction"),
         ({"parameters": []}, "parameters"),
         ({"parameters": "all"}, "parameters"),

@@ -33,7 +33,9 @@ def best(
     if output is not None and output.exists() and (retrain or any(output.iterdir())):
         raise InvalidInput.at("--output", f"{output} exists; give a new folder")
     with Client(server) as client:
-        found = client.get(f"/studies/{client.study(study)['id']}/best")
+        whole = client.study(study)
+        objectives = [whole["objective"]["metric"], *(further["metric"] for further in whole["further_objectives"])]
+        found = client.get(f"/studies/{whole['id']}/best")
         if output is not None and not retrain:
             download_model(client, found, output)
     console.stderr = as_json  # standard output is for the answer alone
@@ -42,6 +44,12 @@ def best(
         print_json(found | ({"retrained": asdict(again) | {"mean": again.mean, "std": again.deviation}} if again else {}))
         return
     console.print(f"trial {found['number']}: {number(found['value'])}  {params(found['params'])}", markup=False)
+    if len(objectives) > 1:
+        rows = [
+            [str(trial["number"]), *(number(trial["values"].get(name)) for name in objectives), params(trial["params"])]
+            for trial in found["items"]
+        ]
+        console.print(table(["trial", *objectives, "parameters"], rows))
     if again is not None:
         shown = f"{number(again.mean)} ± {number(again.deviation)} (standard deviation)"
         console.print(f"{again.metric} over {len(again.values)} seeds: {shown}", markup=False)

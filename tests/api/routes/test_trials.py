@@ -231,3 +231,19 @@ def test_a_finished_trial_is_given_more_epochs(admin: TestClient, trainer: Train
     assert wrong_fields(admin.post(f"{TRIALS}/1/extend", json={"epochs": 0})) == ["epochs"]
     assert wrong_fields(admin.post(f"{TRIALS}/1/extend", json={})) == ["epochs"]
     assert [entry["action"] for entry in admin.get("/api/v1/audit").json()["items"]][0] == "trial.extend"
+
+
+@both_databases
+def test_of_several_objectives_the_best_is_a_set(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
+    posted = post_study(objective=[{"metric": "accuracy"}, {"metric": "trained_parameters"}], pruner={"name": "none"})
+    assert (posted["objective"]["metric"], posted["further_objectives"][0]["direction"]) == ("accuracy", "minimize")
+    for accuracy, parameters in [(0.5, 100), (0.8, 900), (0.4, 300)]:
+        values = {"accuracy": accuracy, "trained_parameters": parameters}
+        answer = trainer.post(trainer.lease(), "finish", {"state": "completed", "values": values})
+        assert answer.status_code == 200, answer.text
+    best = admin.get("/api/v1/studies/parity/best").json()
+    assert (best["number"], [item["number"] for item in best["items"]], best["total"], best["next"]) == (1, [1, 0], 2, None)
+    figure = admin.get("/api/v1/studies/parity/figures/pareto").json()
+    assert [trace["x"] for trace in figure["data"]] == [[300], [900, 100]]
+    refused = admin.get("/api/v1/studies/parity/figures/pareto?x=loss")
+    assert refused.status_code == 422 and "trained_parameters" in refused.text
