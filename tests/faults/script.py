@@ -24,11 +24,11 @@ class Surprise(AssertionError):
     """An answer that no worker should ever get."""
 
 
-def work(name: str, rng: random.Random, *, fates: Mapping[str, int] = FATES) -> Script:
+def work(name: str, rng: random.Random, *, fates: Mapping[str, int] = FATES, wait_seconds: float = 0) -> Script:
     """Train whatever there is. The driver decides when a worker dies, which may be at any call."""
     worker_id = (yield Call(verb="POST", path="/workers", body={"host": name, "pid": 1})).body["worker_id"]
     while True:
-        lease = yield Call(verb="POST", path="/leases", body={"worker_id": worker_id, "wait_seconds": 0})
+        lease = yield Call(verb="POST", path="/leases", body={"worker_id": worker_id, "wait_seconds": wait_seconds})
         if lease.status == 200:
             fate = rng.choices(list(fates), list(fates.values()))[0]
             yield from train(lease.body, fate, rng)

@@ -1,0 +1,199 @@
+"""Runs in which something is killed again and again under load, and what each came to.
+
+Every run: a real `tuner serve`, simulated workers behind a bad network (`proxy.py`), two studies at a time. When the time is
+over the nemesis rests, the studies must end, and the checker reads the database, the files and the history of calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.faults.checker import broken_promises, drawn_otherwise, files_missing, gather
+from tests.faults.history import Recorder, read_history
+from tests.faults.proxy import FaultProxy
+from tests.faults.swarm import ServiceProcess, Swarm
+from tests.simulation import study_body
+from tests.walk.conftest import wait_until
+
+OUTPUT = Path(__file__).parents[1] / "output" / "faults.jsonl"
+_SLACK = timedelta(seconds=3)  # two calls read the clock before either waits for its turn to write
+_KINDS: list[dict[str, Any]] = [
+    {"sampler": {"name": "random"}, "pruner": {"name": "none"}},
+    {"sampler": {"name": "tpe", "startup_trials": 4}, "pruner": {"name": "asha"}},
+]
+
+
+@dataclass
+class Run:
+    """One run on one database. `strike` does one harm and returns once the service answers again."""
+
+    name: str
+    seed: int
+    folder: Path
+    service: ServiceProcess
+    strikes: int = 0
+    seconds_down: list[float] = field(default_factory=list)
+    started: int = 0
+    trials_each: int = 10
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(f"{self.name} {self.seed}")
+
+    def work(self, strike: Callable[[Run, FaultProxy], None], *, seconds: float, workers: int = 6) -> list[str]:
+        """Strike for so many seconds, at least once; returns the broken promises."""
+        history = self.folder / "history.jsonl"
+        recorder = Recorder(history)
+        with ExitStack() as cleanup:
+            cleanup.callback(lambda: self.service.kill())
+            self.service.start()
+            self.service.wait_ready()
+            proxy = cleanup.enter_context(FaultProxy(self.service.port, self.seed))
+            token = (self.service.home / "token").read_text().strip()
+            swarm = Swarm(proxy.port, token, recorder, workers=workers, seed=self.seed)
+            cleanup.callback(swarm.stop)
+            swarm.start()
+            until = time.monotonic() + seconds
+            while self.strikes == 0 or time.monotonic() < until:
+                self.keep_busy()
+                time.sleep(self.rng.uniform(0.0, 1.5))
+                began = time.monotonic()
+                strike(self, proxy)
+                self.seconds_down.append(time.monotonic() - began)
+                self.strikes += 1
+            wait_until(self.all_over, seconds=180)
+            swarm.stop()
+        recorder.close()
+        problems = swarm.problems + self.check(history)
+        self.note(problems, swarm, proxy, calls=history.read_text().count("\n"))
+        return problems
+
+    def keep_busy(self) -> None:
+        """Two studies at a time: a new one for each that is over."""
+        with self.service.api() as api:
+            running = api.get("/studies", params={"state": "running"}).json()["total"]
+            for _ in range(2 - running):
+                self.started += 1
+                body = study_body(
+                    name=f"study {self.started}",
+                    seed=self.seed,
+                    parameters={
+                        "learning_rate": {"min": 1e-6, "max": 1e-3, "log": True},
+                        "epochs": {"min": 2, "max": 6},
+                        "frozen_layers": {"min": 0, "max": 6},
+                    },
+                    budget={"trials": self.trials_each},
+                    retries=100,
+                    parallelism=4,
+                )
+                answer = api.post("/studies", json=body | _KINDS[self.started % 2])
+                assert answer.status_code == 201, answer.text
+
+    def all_over(self) -> bool:
+        with self.service.api() as api:
+            answer = api.get("/studies", params={"state": "running,paused"})
+        return answer.status_code == 200 and answer.json()["total"] == 0
+
+    def check(self, history: Path) -> list[str]:
+        evidence = gather(self.service.database, read_history(history), slack=_SLACK)
+        at_random = [study["id"] for study in evidence.studies if study["spec"]["sampler"]["name"] == "random"]
+        drawn = [message for study_id in at_random for message in drawn_otherwise(self.service.database, study_id)]
+        self.trials, self.points = len(evidence.trials), len(evidence.metrics)
+        return broken_promises(evidence) + files_missing(evidence, self.service.home / "artifacts") + drawn
+
+    def note(self, problems: list[str], swarm: Swarm, proxy: FaultProxy, *, calls: int) -> None:
+        """A line for the published table (`report.py`)."""
+        line = {
+            "run": self.name,
+            "database": "SQLite" if self.service.database.startswith("sqlite") else "PostgreSQL",
+            "seed": self.seed,
+            "strikes": self.strikes,
+            "workers_killed": swarm.deaths,
+            "workers_asleep": swarm.sleeps,
+            "network": sum(proxy.struck.values()),
+            "calls": calls,
+            "trials": self.trials,
+            "points": self.points,
+            "slowest_return": round(max(self.seconds_down), 1),
+            "broken": problems,
+        }
+        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+        with OUTPUT.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def kill_the_service(run: Run, proxy: FaultProxy) -> None:
+    run.service.kill()
+    run.service.start()
+    run.service.wait_ready()
+
+
+def cut_the_network(run: Run, proxy: FaultProxy) -> None:
+    """In one direction, for up to two thirds of a lease or past it."""
+    proxy.cut = run.rng.choice(["requests", "replies"])
+    time.sleep(run.rng.uniform(1, 9))
+    proxy.cut = None
+
+
+class CrashPostgres:
+    """End PostgreSQL as a crash would (immediate: no farewell to anyone, recovery at the next start), and start it again."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+
+    def __call__(self, run: Run, proxy: FaultProxy) -> None:
+        pid = self.server.get_pid()
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text(), seconds=60)
+        self.server.start()
+        run.service.wait_ready()
+
+
+class FillTheDisk:
+    """Fill the file system on which everything lies, let the workers run into it, and make room again."""
+
+    def __init__(self, mounted: Path) -> None:
+        self.filler = mounted / "filler"
+
+    def __call__(self, run: Run, proxy: FaultProxy) -> None:
+        with self.filler.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(1 << 16)):
+                    pass
+            except OSError:
+                pass  # it is full
+        time.sleep(run.rng.uniform(1, 3))
+        self.filler.unlink()
+        run.service.wait_ready()
+
+
+class TakeOver:
+    """Two services on one database: the owner is killed, or sleeps too long, and the one that stood by takes over.
+
+    Where it sleeps, it must end by itself once it wakes: another one owns the database.
+    """
+
+    def __init__(self, heir: ServiceProcess, *, asleep: bool) -> None:
+        self.heir, self.asleep = heir, asleep
+
+    def __call__(self, run: Run, proxy: FaultProxy) -> None:
+        if self.heir.process is None or self.heir.process.poll() is not None:
+            self.heir.start()
+            time.sleep(run.rng.uniform(0, 3))
+        owner = run.service
+        owner.signal(signal.SIGSTOP if self.asleep else signal.SIGKILL)
+        run.service, self.heir = self.heir, owner
+        run.service.wait_ready()
+        proxy.target = run.service.port
+        owner.signal(signal.SIGCONT)
+        assert owner.process is not None
+        owner.process.wait(30)
