@@ -33,9 +33,14 @@ format: install
 test: check browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-# Kills of services and workers, with real processes; `make test` runs them too.
+# The long form of tests/faults; `make test` runs the short one. SECONDS of strikes in each run, SEEDS to simulate, SEED of the runs.
+SECONDS ?= 60
+SEEDS ?= 20
+SEED ?= 1
 faults: install
-	$(BIN)/python -m pytest tests/faults
+	@rm -f tests/output/faults.jsonl
+	TUNER_TEST_FAULT_SECONDS=$(SECONDS) TUNER_TEST_FAULT_SEEDS=$(SEEDS) TUNER_TEST_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults --timeout 1800
+	$(BIN)/python -m tests.faults.report
 
 # Minutes each; the tables of docs/performance.md.
 bench: install

@@ -200,6 +200,7 @@ class Simulation:
 
     def _expire(self) -> None:
         try:
+            self.service.manager.settle_all(now=self.clock())
             self.service.manager.expire(now=self.clock())
         except Unavailable:
             pass  # the timer comes again

@@ -1,6 +1,6 @@
 """Services, databases, disks and networks fail under load; every promise is kept.
 
-Short here; TUNER_TEST_FAULT_SECONDS makes each run longer (`make faults`), TUNER_TEST_FAULT_SEED chooses another seed.
+`make faults` runs these, as long as TUNER_TEST_FAULT_SECONDS says; TUNER_TEST_FAULT_SEED chooses another seed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def sqlite(folder: Path) -> str:
     return f"sqlite:///{folder / 'tuner.db'}"
 
 
+@LONG
 def test_the_service_is_killed(database_url: str, tmp_path: Path) -> None:
     run = make_run("service: kill -9", tmp_path, database_url)
     assert run.work(kill_the_service, seconds=SECONDS) == [], f"seed {SEED}"
@@ -54,6 +55,7 @@ def own_postgres() -> Iterator[Any]:
         server.cleanup()
 
 
+@LONG
 def test_postgres_crashes(own_postgres: Any, tmp_path: Path) -> None:
     run = make_run("PostgreSQL: immediate", tmp_path, Settings(database_url=own_postgres.get_uri()).url)
     assert run.work(CrashPostgres(own_postgres), seconds=SECONDS) == [], f"seed {SEED}"
@@ -73,8 +75,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
+@LONG
 def test_the_disk_is_full_for_a_while(small_disk: Path, tmp_path: Path) -> None:
-    run = make_run("disk: full", small_disk, sqlite(small_disk))
+    run = make_run("disk: full", tmp_path, sqlite(small_disk))
+    run.service = ServiceProcess(small_disk / "home", sqlite(small_disk))
     assert run.work(FillTheDisk(small_disk), seconds=SECONDS) == [], f"seed {SEED}"
 
 
