@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compose_spec import ComposeSpecification
+from compose_spec.models import ComposeSpecification
 
 from tests.deploy.compose import ROOT, in_order, services
 
