@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -74,23 +75,29 @@ def budget_read_beforehand(patch: pytest.MonkeyPatch) -> None:
 
 def answer_before_commit(patch: pytest.MonkeyPatch) -> None:
     """A call is answered with what its work returned, whether or not the commit that follows succeeds."""
-    write = engine.Database.write
+    begin = engine.Database.begin
 
-    def hasty(self: engine.Database, work: Callable[[Any], Any]) -> Any:
+    def hasty(self: engine.Database, work: Callable[[Any], Any]) -> Future[Any]:
         returned: list[Any] = []
 
         def remembered(connection: Any) -> Any:
             returned.append(work(connection))
             return returned[-1]
 
-        try:
-            return write(self, remembered)
-        except Unavailable:
-            if not returned:
-                raise
-            return returned[-1]
+        def tell(done: Future[Any]) -> None:
+            problem = done.exception()
+            if problem is None:
+                answer.set_result(done.result())
+            elif isinstance(problem, Unavailable) and returned:
+                answer.set_result(returned[-1])
+            else:
+                answer.set_exception(problem)
 
-    patch.setattr(engine.Database, "write", hasty)
+        answer: Future[Any] = Future()
+        begin(self, remembered).add_done_callback(tell)
+        return answer
+
+    patch.setattr(engine.Database, "begin", hasty)
 
 
 def no_dedup(patch: pytest.MonkeyPatch) -> None:

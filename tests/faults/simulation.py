@@ -291,11 +291,11 @@ def _executed(service: Service, call: Call, clock: Clock) -> Answer:
 def together(service: Service, calls: list[Callable[[], Answer]]) -> list[Answer]:
     """Make all calls while the database is busy, so that they share the commit that follows; their answers in order."""
     database, busy, free, queued = service.ledger.database, threading.Event(), threading.Event(), threading.Semaphore(0)
-    write = database.write
+    begin = database.begin
 
     def counted(work: Callable[[Any], Any]) -> Any:
         queued.release()
-        return write(work)
+        return begin(work)
 
     def hold(_: Any) -> None:
         busy.set()
@@ -306,10 +306,10 @@ def together(service: Service, calls: list[Callable[[], Answer]]) -> list[Answer
         queued.release()  # of a call that needs no commit
 
     answers: list[Answer] = [Answer(status=None)] * len(calls)
-    threads = [threading.Thread(target=_quietly, args=(write, hold))]
+    threads = [threading.Thread(target=_quietly, args=(database.write, hold))]
     threads[0].start()
     busy.wait(30)
-    with _replaced(database, "write", counted):
+    with _replaced(database, "begin", counted):
         for index, call in enumerate(calls):
             threads.append(threading.Thread(target=keep, args=(index, call)))
             threads[-1].start()

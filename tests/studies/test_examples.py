@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import studies
-from studies.builtin import DATA, PREFIX
+from studies.builtin import DATA, MODELS, PREFIX
 from studies.catalog import definition
 from studies.definition import DataSpec
 from studies.errors import InvalidInput
@@ -23,10 +23,15 @@ def load(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_name_what_exists(path: Path) -> None:
+def test_examples_name_what_exists_or_say_what_to_install(path: Path) -> None:
     study = load(path)
     task = definition(study["task"])
-    assert parse_space(study["parameters"], task.hyperparameters, blocks=task.model_facts(study["model"]).blocks)
+    package = MODELS[study["model"].removeprefix(PREFIX)].package
+    if package.folder() is None:
+        with pytest.raises(InvalidInput, match=re.escape(package.install)):
+            task.model_facts(study["model"])
+    else:
+        assert parse_space(study["parameters"], task.hyperparameters, blocks=task.model_facts(study["model"]).blocks)
     assert study.get("objective", {"metric": next(iter(task.metrics))})["metric"] in task.metrics
 
 
