@@ -169,6 +169,8 @@ class Simulation:
     def _tell(self, worker: _Worker, answer: Answer) -> None:
         """The worker hears the answer, and comes to its next call if it was one."""
         self._record(worker.name, worker.call, answer)
+        if answer.status == 500:
+            self.problems.append(f"500: {worker.call.verb} {worker.call.path} was answered with {answer.body}")
         if answer.status is None or answer.status >= 500:
             return
         try:
@@ -200,8 +202,8 @@ class Simulation:
 
     def _expire(self) -> None:
         try:
-            self.service.manager.settle_all(now=self.clock())
             self.service.manager.expire(now=self.clock())
+            self.service.manager.settle_all(now=self.clock())
         except Unavailable:
             pass  # the timer comes again
 
