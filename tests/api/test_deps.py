@@ -42,6 +42,7 @@ ROLES: dict[str, Role | None] = {
     "GET /api/v1/compare": "viewer",
     "GET /api/v1/compare/figures/{name}": "viewer",
     "POST /api/v1/study-files": "viewer",
+    "POST /api/v1/studies/import": "editor",
     "GET /api/v1/events": "viewer",
     "GET /api/v1/studies/{study_id}/events": "viewer",
     "GET /api/v1/definitions": "viewer",

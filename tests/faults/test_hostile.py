@@ -116,6 +116,10 @@ class Side:
         if not self.worker:
             answer = self.client.post("/api/v1/workers", json={"host": "n", "pid": 1})
             self.worker = answer.json()["worker_id"]
+        # An odd but legal value may have used up the budget, or paused the study.
+        roomy = {"budget": {"trials": 100_000, "hours": None, "target": None, "no_gain_in": None}, "parallelism": 1000}
+        self.client.patch("/api/v1/studies/target", json=roomy)
+        self.client.post("/api/v1/studies/target/resume")
         self.lease = self.client.post("/api/v1/leases", json={"worker_id": self.worker, "studies": ["target"]}).json()["id"]
 
 

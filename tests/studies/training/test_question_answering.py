@@ -32,7 +32,7 @@ def questions(count: int) -> list[dict[str, object]]:
 def test_it_learns_to_answer_and_keeps_its_answers(tiny_model: str, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", questions(200))
     data = DataSpec(train=source, validation=0.2)
-    outcome = train_tiny(DEFINITION, tiny_model, data, tmp_path, max_length=16, batch_size=8, epochs=8, learning_rate=5e-3)
+    outcome = train_tiny(DEFINITION, tiny_model, data, tmp_path, max_length=16, batch_size=8, epochs=16, learning_rate=3e-3)
     assert outcome.values["exact_match"] > 0.8
     answers = [json.loads(line) for line in (tmp_path / "model" / "predictions.jsonl").read_text("utf-8").splitlines()]
     assert sum(row["expected"] == row["predicted"] for row in answers) / len(answers) == outcome.values["exact_match"]
