@@ -170,7 +170,7 @@ class Simulation:
         """The worker hears the answer, and comes to its next call if it was one."""
         self._record(worker.name, worker.call, answer)
         if answer.status == 500:
-            self.problems.append(f"500: {worker.call.verb} {worker.call.path} was answered with {answer.body}")
+            self.problems.append(f"I1: {worker.call.verb} {worker.call.path} was answered with {answer.body}")
         if answer.status is None or answer.status >= 500:
             return
         try:
