@@ -105,7 +105,7 @@ def test_what_was_left_out_is_said(name: str, ten_thousand: list[Trial]) -> None
     assert FIGURES[name](figure_input(ten_thousand)).layout.title.subtitle.text
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "pareto"])  # which says how many are beaten by none
 def test_nothing_is_said_of_leaving_out_when_all_is_drawn(name: str) -> None:
     assert not FIGURES[name](figure_input(many_trials(30))).layout.title.subtitle.text
 

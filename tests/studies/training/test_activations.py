@@ -102,7 +102,7 @@ def test_a_deeper_prefix_is_computed_from_a_shallower_one(sharing: Job, store: S
         block.attention.register_forward_hook(lambda module, inputs, output, depth=depth: ran.append(depth))  # type: ignore[union-attr]
     # What proves the cut runs the whole model; that it has been proved is on disk after the first time.
     above_prefix(model, texts, texts, Store(folder=store.folder, limit=store.limit), "cpu")
-    store.find(next(file.name for file in store.folder.glob("states-*-first-*")) or "").unlink()  # type: ignore[union-attr]
+    store.find(next(file.name for file in store.folder.glob("states-*-first-float32")) or "").unlink()  # type: ignore[union-attr]
     ran.clear()
     upper = above_prefix(model, texts, texts, store, "cpu").training
     assert set(ran) == {1, 2}
