@@ -17,7 +17,8 @@ def test_a_token_is_made_used_listed_and_revoked(admin: TestClient, anonymous: T
     header = {"Authorization": f"Bearer {token['token']}"}
     assert anonymous.get("/api/v1/studies", headers=header).status_code == 200
     (listed,) = [entry for entry in admin.get("/api/v1/tokens").json()["items"] if entry["id"] == token["id"]]
-    assert listed == {key: value for key, value in token.items() if key != "token"}
+    assert token["used_at"] is None and listed["used_at"] is not None
+    assert listed | {"used_at": None} == {key: value for key, value in token.items() if key != "token"}
     assert admin.delete(f"/api/v1/tokens/{token['id']}").status_code == 204
     assert anonymous.get("/api/v1/studies", headers=header).status_code == 401
     assert admin.delete(f"/api/v1/tokens/{token['id']}").status_code == 404
