@@ -43,7 +43,7 @@ def test_the_example_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"lr": {"value": 1}}, "parameters.lr: unknown parameter; known: batch_size, "),
+        ({"lr": {"value": 1}}, "parameters.lr: unknown parameter; known: accumulation, batch_size, "),
         ({"epochs": 3}, "parameters.epochs: must be an object"),
         ({"epochs": {"min": 5, "max": 1}}, "parameters.epochs.min: 5 is above max 1"),
         ({"epochs": {"min": 1}}, "parameters.epochs.max: is missing"),
