@@ -1,7 +1,8 @@
 """The one checker: reads a database and the history of calls, and says which promise is broken and where.
 
 The promises I1 to I8 are written down in docs/reliability.md. I7 for real training and I8 need processes to look at:
-`test_kill.py` and `tests/tuner/test_trial_process.py` hold them to that; everything else is proved here, from rows and answers alone.
+`test_kill.py` and `tests/tuner/test_trial_process.py` hold them to that; everything else is
+proved here, from rows and answers alone.
 """
 
 from __future__ import annotations
