@@ -43,6 +43,7 @@ def places(tmp_path: Path, postgres_server: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.timeout(1000)  # two workers import torch side by side, perhaps beside another test that trains
 def test_the_compose_files_commands_in_order_run_a_study(places: dict[str, str], spawn: Spawn, home: Path) -> None:
     parts = services()
     _make_secrets(parts["secrets"], places)
@@ -72,9 +73,9 @@ def test_the_compose_files_commands_in_order_run_a_study(places: dict[str, str],
     workers = [start("worker-cpu", "--slots", "1", TUNER_HOME=str(home.parent / f"worker-{index}")) for index in (1, 2)]
 
     with Client(url, (home / "token").read_text().strip(), settings=Settings(home=home)) as client:
-        wait_until(lambda: len(client.get("/workers")["items"]) == 2)
+        wait_until(lambda: len(client.get("/workers")["items"]) == 2, seconds=400)
         study = client.post("/studies", quick_study(budget={"trials": 4}, parameters=FROZEN))
-        done = wait_until(lambda: _ended(client.study(study["id"])), seconds=200)
+        done = wait_until(lambda: _ended(client.study(study["id"])), seconds=400)
         assert done["state"] == "completed", done["reason"]
         trials = client.get(f"/studies/{study['id']}/trials")["items"]
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
