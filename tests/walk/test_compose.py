@@ -19,7 +19,7 @@ from tests.walk.conftest import Spawn, quick_study, wait_until
 from tuner.client import Client
 from tuner.settings import Settings
 
-pytestmark = pytest.mark.walk
+pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
 # Nothing but the head is trained: two workers share two cores here.
 FROZEN = {
     "learning_rate": {"min": 1e-4, "max": 1e-3, "log": True},
