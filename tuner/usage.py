@@ -38,11 +38,11 @@ def usage(trials: Sequence[Trial], held: Sequence[Held], *, now: datetime) -> Us
 
 
 def spared_by_pruning(trial: Trial) -> float | None:
-    """The epochs that were not trained, at the trial's own pace; None where that can't be told."""
+    """The epochs that were not trained, at the trial's own pace under its leases; None where that can't be told."""
     planned = trial.params.get("epochs")
-    if not isinstance(planned, int | float) or not trial.epoch or not trial.started_at or not trial.finished_at:
+    if not isinstance(planned, int | float) or not trial.epoch:
         return None
-    return max(0.0, planned - trial.epoch) * _hours(trial.started_at, trial.finished_at, trial.finished_at) / trial.epoch
+    return max(0.0, planned - trial.epoch) * trial.busy_seconds / 3600 / trial.epoch
 
 
 def spared_by_activations(trial: Trial) -> float | None:
