@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import select
 import signal
+import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ import structlog
 from studies.catalog import definition
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import FailureKind, TrialFailure
+from tuner.errors import TunerError
 from tuner.process_tree import kill_tree
 
 log = structlog.get_logger()
 _MOST_SECONDS_TO_DIE = 5.0
+# Trials' processes are reached by sockets below TMPDIR. A socket's path may have 107 bytes; /pymp-…/listener-… takes 32.
+_LONGEST_TMPDIR = 107 - 32
 
 # The BERT module is what transformers would import at the first trial, like most models of its family.
 _PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
@@ -88,7 +92,9 @@ class TrialProcess:
 
 
 def warm_up() -> None:
-    """Start the forkserver now, so that the first trial need not wait for its imports."""
+    """Start the forkserver now, so that the first trial need not wait for its imports. Raises TunerError if it can't be."""
+    if len(os.fsencode(folder := tempfile.gettempdir())) > _LONGEST_TMPDIR:
+        raise TunerError(f"TMPDIR: {folder} is too long for sockets in it; set it to a path of at most {_LONGEST_TMPDIR} bytes")
     process = _context().Process(target=_nothing, daemon=True)
     process.start()
     process.join()

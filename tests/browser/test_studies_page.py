@@ -59,7 +59,7 @@ def test_signing_in_with_a_token_leads_to_where_one_wanted(site: Site, busy: Pla
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("h1")).to_have_text("Workers")
     expect(page.locator("#live")).to_have_text("live")
-    row = page.locator("#rows tr", has_text="node-a:4101")
+    row = page.locator("#rows tr", has_text="node-a:4101").first
     expect(row).to_contain_text("NVIDIA L4")
     expect(row.get_by_role("link")).to_have_text(re.compile(r"trial \d+"))
     page.get_by_role("button", name="Sign out").click()

@@ -46,6 +46,20 @@ def test_each_figure_is_drawn(site: Site, busy: Player, admin: Visitor) -> None:
     assert not re.search("cloud|share|link|send|studio", titles, re.IGNORECASE)
 
 
+def test_figures_are_drawn_anew_for_a_narrow_window(site: Site, busy: Player, admin: Visitor) -> None:
+    page = admin.open(site, f"/studies/{busy.study.id}?marked=3,7")
+    plot = panel(page, "history").locator(".plot")
+    expect(plot.locator(".legend")).to_be_attached()
+    for width in (375, 1280, 375):
+        page.set_viewport_size({"width": width, "height": 812})
+        page.wait_for_function("p => p.layout.width === p.clientWidth && p.clientWidth < innerWidth", arg=plot.element_handle())
+    legend, area = plot.locator(".legend").bounding_box(), plot.locator(".nsewdrag").bounding_box()
+    assert legend is not None and area is not None
+    assert legend["y"] > area["y"] + area["height"], "the legend takes the plot's room"
+    assert area["height"] > 100
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_the_overview_says_what_was_reached_and_what_it_cost(site: Site, busy: Player, admin: Visitor) -> None:
     page = admin.open(site, f"/studies/{busy.study.id}")
     tiles = page.locator("#tiles")
@@ -150,7 +164,7 @@ def test_what_is_marked_in_one_view_is_marked_in_all(site: Site, busy: Player, a
     page.get_by_label(f"Mark trial {one}", exact=True).check()
     page.get_by_label(f"Mark trial {other}", exact=True).check()
     expect(page.locator("#marks")).to_contain_text("2 trials marked")
-    rings = "p => p.data.filter(trace => trace.name === 'marked').flatMap(trace => trace.x).filter(x => x !== null).length"
+    rings = "p => (p.data ?? []).filter(trace => trace.name === 'marked').flatMap(({x}) => x).filter(x => x !== null).length"
     page.wait_for_function(f"p => ({rings})(p) === 2", arg=panel(page, "history").locator(".plot").element_handle())
     page.wait_for_function(f"p => ({rings})(p) > 2", arg=panel(page, "curves").locator(".plot").element_handle())
     expect(panel(page, "explore").locator("path.point").first).to_be_attached()

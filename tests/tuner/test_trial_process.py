@@ -14,6 +14,7 @@ import pytest
 
 from studies.definition import Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
+from tuner.errors import TunerError
 from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
 
 pytestmark = pytest.mark.walk
@@ -225,3 +226,9 @@ def test_nothing_of_a_deaf_trial_outlives_its_end_or_its_worker(tmp_path: Path, 
     assert done.returncode == (0 if how == "end" else -signal.SIGKILL)
     trial, child = map(int, done.stdout.split())
     assert gone(trial, 10) and gone(child, 10)
+
+
+def test_a_folder_for_temporary_files_too_long_for_sockets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("deep" * 20)))
+    with pytest.raises(TunerError, match="TMPDIR: .*deep is too long for sockets in it; set it to a path of at most 75 bytes"):
+        warm_up()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,26 @@ import yaml
 from tuner.client import Client
 from tuner.settings import Settings
 
-Spawn = Callable[..., "subprocess.Popen[str]"]
+
+class Started(subprocess.Popen[bytes]):
+    """A process whose output goes to a file: a pipe that nobody reads fills up, and then its writer stands still."""
+
+    def __init__(self, command: list[str], log: Path, **options: Any) -> None:
+        self.log = log
+        with log.open("wb") as file:
+            super().__init__(command, stdout=file, stderr=subprocess.STDOUT, **options)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text("utf-8", errors="replace")
+
+    def ended(self, seconds: float) -> str:
+        """All that it printed, once it has ended."""
+        self.wait(seconds)
+        return self.output
+
+
+Spawn = Callable[..., Started]
 
 
 def quick_study(**changes: Any) -> dict[str, Any]:
@@ -43,18 +63,23 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spawn(tmp_path: Path, home: Path) -> Iterator[Spawn]:
-    """Start `tuner …` as a process of its own; whatever still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+def scratch() -> Iterator[Path]:
+    """For TMPDIR: a path short enough for sockets below it, which pytest's own folders are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
-    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+
+@pytest.fixture
+def spawn(tmp_path: Path, home: Path) -> Iterator[Spawn]:
+    """Start `tuner …` as a process of its own; whatever still runs at the end of the test is killed, and what it said shown."""
+    started: list[Started] = []
+
+    def start(*arguments: str, **environment: str) -> Started:
+        process = Started(
             [sys.executable, "-m", "tuner", *arguments],
+            tmp_path / f"process-{len(started)}.log",
             cwd=tmp_path,
             env=os.environ | {"TUNER_HOME": str(home), "COLUMNS": "200"} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
         )
         started.append(process)
         return process
@@ -63,7 +88,8 @@ def spawn(tmp_path: Path, home: Path) -> Iterator[Spawn]:
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+        sys.stdout.write(f"--- {process.args!r}: {process.returncode}\n{process.output[-5000:]}\n")  # shown if the test failed
 
 
 @pytest.fixture
@@ -72,7 +98,7 @@ def tuner(spawn: Spawn) -> Callable[..., tuple[int, str]]:
 
     def run(*arguments: str, **environment: str) -> tuple[int, str]:
         process = spawn(*arguments, **environment)
-        output, _ = process.communicate(timeout=280)
+        output = process.ended(280)
         return process.returncode, output
 
     return run

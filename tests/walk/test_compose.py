@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import new_database
 from tests.deploy.compose import environment, placed, services
-from tests.walk.conftest import Spawn, quick_study, wait_until
+from tests.walk.conftest import Spawn, Started, quick_study, wait_until
 from tuner.client import Client
 from tuner.settings import Settings
 
@@ -30,14 +30,14 @@ FROZEN = {
 
 
 @pytest.fixture
-def places(tmp_path: Path, postgres_server: str) -> dict[str, str]:
+def places(tmp_path: Path, scratch: Path, postgres_server: str) -> dict[str, str]:
     """Where this machine has what the compose file names; the database is empty, without our schema."""
-    for folder in ("secrets", "worker-token", "scratch", "home"):
+    for folder in ("secrets", "worker-token", "home"):
         (tmp_path / folder).mkdir()
     return {
         "/secrets": str(tmp_path / "secrets"),
         "/worker-token": str(tmp_path / "worker-token"),
-        "/scratch": str(tmp_path / "scratch"),
+        "/scratch": str(scratch),
         "postgresql://tuner@postgres/tuner": new_database(postgres_server),
         "http://service:8321": f"http://127.0.0.1:{_free_port()}",
     }
@@ -48,7 +48,7 @@ def test_the_compose_files_commands_in_order_run_a_study(places: dict[str, str],
     parts = services()
     _make_secrets(parts["secrets"], places)
 
-    def start(name: str, *more: str, **changes: str) -> subprocess.Popen[str]:
+    def start(name: str, *more: str, **changes: str) -> Started:
         # `${TMPDIR}` and the home folder are the image's own.
         return spawn(
             *parts[name].get("command", ["worker"]),
@@ -57,7 +57,7 @@ def test_the_compose_files_commands_in_order_run_a_study(places: dict[str, str],
         )
 
     migrate = start("migrate")
-    assert "up to date" in migrate.communicate(timeout=60)[0]
+    assert "up to date" in migrate.ended(60)
     assert migrate.returncode == 0
 
     url = places["http://service:8321"]

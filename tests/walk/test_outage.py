@@ -19,10 +19,10 @@ PORT = "18741"
 LEASE_SECONDS = 3
 
 
-def test_a_trial_finishes_while_the_service_is_away_and_is_not_trained_again(spawn: Spawn, home: Path, tmp_path: Path) -> None:
+def test_a_trial_finishes_while_the_service_is_away_and_is_not_trained_again(spawn: Spawn, home: Path, scratch: Path) -> None:
     service = spawn("serve", "--port", PORT, TUNER_LEASE_SECONDS=str(LEASE_SECONDS))
     with connect(home) as client:
-        worker = spawn("worker", "--slots", "1", "--gpus", "0", TMPDIR=str(tmp_path))
+        worker = spawn("worker", "--slots", "1", "--gpus", "0", TMPDIR=str(scratch))
         parameters = {"epochs": {"value": 4}, "frozen_layers": {"value": 6}, "learning_rate": {"min": 1e-5, "max": 1e-3}}
         client.post("/studies", quick_study(name="outage", parameters=parameters, budget={"trials": 1}))
         wait_until(lambda: (client.get("/studies/outage/trials/0")["epoch"] or 0) >= 1, seconds=300)
@@ -30,7 +30,7 @@ def test_a_trial_finishes_while_the_service_is_away_and_is_not_trained_again(spa
         service.wait()
         away = time.monotonic()
         # The model is written once the last epoch is over: all of that without the service.
-        wait_until(lambda: list(tmp_path.glob("tuner-worker-*/*/model/model.safetensors")), seconds=300)
+        wait_until(lambda: list(scratch.glob("tuner-worker-*/*/model/model.safetensors")), seconds=300)
         wait_until(lambda: time.monotonic() - away > LEASE_SECONDS + 1)
         spawn("serve", "--port", PORT, TUNER_LEASE_SECONDS=str(LEASE_SECONDS))
         study = wait_until(lambda: ended(client), seconds=300)

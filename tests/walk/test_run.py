@@ -62,7 +62,7 @@ def test_ctrl_c_stops_cleanly_and_a_second_run_goes_on(spawn: Spawn, tuner: Tune
         wait_until(lambda: client.get("/studies")["items"])
         wait_until(lambda: client.get("/studies/interrupted")["counts"]["running"])
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output = process.ended(60)
     assert process.returncode == 1, output
     assert "goes on from here" in output
     status, output = tuner("run", file)
@@ -78,7 +78,7 @@ def test_a_run_that_is_ended_leaves_no_process_behind(spawn: Spawn, study_file: 
         worker = wait_until(lambda: client.get("/workers")["items"])[0]["pid"]
         service = json.loads((home / "service.json").read_text())["pid"]
     process.send_signal(ending)
-    output, _ = process.communicate(timeout=60)
+    output = process.ended(60)
     assert process.returncode == 1 and "goes on from here" in output, output
     assert not any(Path(f"/proc/{pid}").exists() for pid in (worker, service))
 
@@ -100,7 +100,7 @@ def test_run_tells_how_its_worker_ended(spawn: Spawn, study_file: Any, home: Pat
     process = spawn("run", study_file("orphaned", budget={"trials": 50}))
     with connect(home) as client:
         os.kill(wait_until(lambda: client.get("/workers")["items"])[0]["pid"], signal.SIGKILL)
-        output, _ = process.communicate(timeout=60)
+        output = process.ended(60)
     assert process.returncode == 1, output
     assert "error the worker ended (exit status -9)" in output and "worker ready" in output
 

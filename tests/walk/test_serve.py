@@ -51,5 +51,5 @@ def test_serve_starts_a_local_worker_that_died_again(spawn: Spawn, home: Path) -
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: {worker["pid"] for worker in client.get("/workers")["items"]} - {first})
     service.send_signal(signal.SIGTERM)
-    output, _ = service.communicate(timeout=30)
+    output = service.ended(30)
     assert service.returncode == 0 and "the local worker ended" in output, output

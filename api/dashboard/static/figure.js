@@ -7,7 +7,6 @@ import { getText } from "./rest.js";
 import { mark, marked, onMarks, toggle } from "./selection.js";
 
 const CONFIG = {
-  responsive: true,
   displaylogo: false,
   // By name, because plotly's own choice includes one that sends the figure to a server of its makers.
   modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
@@ -19,11 +18,11 @@ const drawn = new Map(); // panel → what it shows, to draw it again in another
 const NARROW = 480;
 const LEGEND_BELOW = { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 10 } };
 
-function themed(layout, width) {
+function themed(layout, { width, height }) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--grid") };
-  const result = { ...layout, title: undefined, margin: { ...layout.margin, t: 28 } };
+  const result = { ...layout, title: undefined, margin: { ...layout.margin, t: 28 }, width, height };
   result.font = { family: style.fontFamily, size: 12, color: colour("--text") };
   result.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--accent") };
   result.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--grid"), font: { color: colour("--text") } };
@@ -37,15 +36,34 @@ function themed(layout, width) {
   return result;
 }
 
+const sizeOf = (plot) => ({ width: plot.clientWidth, height: plot.clientHeight });
+
+// plotly's own answer to another size keeps the legend where it was, which on a narrow page leaves the plot no room.
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const { size } = drawn.get(panels.get(target));
+    const now = sizeOf(target);
+    if (size && (size.width !== now.width || size.height !== now.height)) requestAnimationFrame(() => put(panels.get(target)));
+  }
+});
+const panels = new Map(); // plot → its panel
+
 async function put(panel) {
-  const { figure, changed, selects } = drawn.get(panel);
+  const shown = drawn.get(panel);
+  const { figure, changed, selects } = shown;
   const plot = panel.querySelector(".plot");
   const Plotly = await plotly();
   if (drawn.get(panel)?.figure !== figure) return;
+  shown.size = sizeOf(plot);
+  if (!panels.has(plot)) {
+    panels.set(plot, panel);
+    sizes.observe(plot);
+  }
+  if (!shown.size.width) return; // hidden: drawn once it has a size
   const { data, layout } = changed ? changed(figure) : figure;
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--text").trim();
   const named = data.map((trace) => (trace.name ? { ...trace, name: t(trace.name) } : trace));
-  const look = themed(layout, plot.clientWidth);
+  const look = themed(layout, shown.size);
   if (data.length < 2) look.showlegend ??= false; // also once the marks are a second trace
   await Plotly.react(plot, selects ? withMarks(named, marked(), ink) : named, look, CONFIG);
   if (selects) listen(plot);
