@@ -19,6 +19,8 @@ Direction = Literal["maximize", "minimize"]
 StopReason = str
 # Told so, a trial leaves a checkpoint: it will be taken up again.
 RESUMED_LATER: tuple[StopReason, ...] = ("paused", "preempted", "promoted_later")
+# Small files beside a trial's model, by which trials are compared: they are kept when the model is not.
+RESULT_FILES = ("evaluation.json", "predictions.jsonl", "attention.json")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
 from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
@@ -119,8 +120,8 @@ class ArtifactStore:
     def keep_best(self, study_id: str) -> int:
         """Remove what finished trials no longer need; how many files went.
 
-        The best one keeps its artifacts, the best few their checkpoints: whoever gives a trial more epochs picks from those.
-        Any other can be extended too, but from its start.
+        The best one keeps its artifacts, the others only those by which trials are compared; the best few keep their
+        checkpoints: whoever gives a trial more epochs picks from those. Any other can be extended too, but from its start.
         """
         with self.ledger.read() as connection:
             if not metric_rows.has_files(connection, study_id):
@@ -133,7 +134,7 @@ class ArtifactStore:
             maximize = study is not None and direction_of(study.spec) == "maximize"
             few = trial_rows.best_trials(change.connection, study_id, maximize=maximize, limit=CHECKPOINTS_KEPT)
             checkpoints = checkpoint_rows.remove_checkpoints(change.connection, study_id, keep=few)
-            return checkpoints + metric_rows.remove_artifacts(change.connection, study_id, keep=keep)
+            return checkpoints + metric_rows.remove_artifacts(change.connection, study_id, keep=keep, spare=RESULT_FILES)
 
         removed = self.ledger.change(work)
         self.remove(removed)

@@ -1,16 +1,26 @@
-"""What a fine-tuned model looks at: the attention of each head in each block, for one text."""
+"""What a fine-tuned model looks at: the attention of each head in each block, for a text or for a few validation examples."""
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoTokenizer
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from studies.errors import InvalidInput
+from studies.training.data import Encoded
 from studies.training.predict import quietly
+
+# Of the examples kept with a trial.
+_MOST_EXAMPLES = 6
+_MOST_TOKENS = 48
+_MOST_BYTES = 1_000_000  # of all weights together
 
 
 @dataclass(frozen=True)
@@ -21,22 +31,76 @@ class Attention:
     weights: list[list[list[list[float]]]]
 
 
-@torch.inference_mode()
 def attention(folder: Path, text: str) -> Attention:
     """The attention maps of the model in `folder`. Raises InvalidInput for a model that has none."""
     quietly()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        # Faster implementations never have the weights as a whole.
-        model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, attn_implementation="eager")
+        model: Any = AutoModel.from_pretrained(folder, use_safetensors=True)
+        encoded = tokenizer(text, truncation=True, return_tensors="pt")
+        maps = _maps(model, dict(encoded))
     except (ValueError, OSError) as error:
         raise InvalidInput.at("study", f"its model has no attention to show: {error}") from None
-    model.train(False)
-    encoded = tokenizer(text, truncation=True, return_tensors="pt")
-    if hasattr(model, "get_encoder") and model.config.is_encoder_decoder:
-        model = model.get_encoder()
-    maps = model(**encoded, output_attentions=True).attentions
-    if not maps:
+    if maps is None:
         raise InvalidInput.at("study", "its model has no attention to show")
-    tokens = [str(tokenizer.convert_ids_to_tokens(index)) for index in encoded["input_ids"][0].tolist()]
-    return Attention(tokens, [block[0].tolist() for block in maps])
+    return Attention(_tokens(tokenizer, encoded["input_ids"][0]), maps.tolist())
+
+
+def attention_file(model: PreTrainedModel, processor: Any, examples: Encoded, device: str) -> dict[str, str]:
+    """The maps of the first few short examples, as `attention_json` keeps them; nothing for a model that has none.
+
+    Trials of a study have the same validation rows, so their maps are of the same texts.
+    """
+    if not isinstance(processor, PreTrainedTokenizerBase) or "input_ids" not in examples.inputs:
+        return {}
+    kept: list[tuple[list[str], Tensor]] = []
+    size = 0
+    for row in _short_rows(examples):
+        maps = _maps(model, examples.batch([row], device))
+        if maps is None:
+            return {}
+        size += maps.numel()
+        if size > _MOST_BYTES:
+            break
+        kept.append((_tokens(processor, examples.inputs["input_ids"][row]), maps))
+    return attention_json(kept) if kept else {}
+
+
+def attention_json(examples: Sequence[tuple[Sequence[str], Tensor]]) -> dict[str, str]:
+    """Name and content of the file that keeps tokens and maps [blocks, heads, tokens, tokens] of each example.
+
+    `{"examples": [{"tokens": […], "shape": [blocks, heads, tokens, tokens], "weights": base64}]}`, each weight a byte of which
+    255 stands for 1.
+    """
+    kept = []
+    for tokens, maps in examples:
+        packed = (maps * 255).round().to(torch.uint8).cpu().contiguous()
+        weights = base64.b64encode(packed.numpy().tobytes()).decode()
+        kept.append({"tokens": list(tokens), "shape": list(packed.shape), "weights": weights})
+    return {"attention.json": json.dumps({"examples": kept}, ensure_ascii=False) + "\n"}
+
+
+def _short_rows(examples: Encoded) -> list[int]:
+    short = (row for row, length in enumerate(examples.lengths) if length <= _MOST_TOKENS)
+    return [row for row, _ in zip(short, range(_MOST_EXAMPLES), strict=False)]
+
+
+@torch.inference_mode()
+def _maps(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor | None:
+    """[blocks, heads, tokens, tokens] of one text, or None if the model has no attention. The model is left as it was."""
+    body: Any = model.base_model
+    if not hasattr(body.config, "num_attention_heads"):
+        return None
+    before, trained = body.config._attn_implementation, model.training
+    body.set_attn_implementation("eager")  # faster implementations never have the weights as a whole
+    model.train(False)
+    part = body.get_encoder() if body.config.is_encoder_decoder else body
+    read = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    maps = part(**read, output_attentions=True).attentions
+    model.train(trained)
+    body.set_attn_implementation(before)
+    return torch.stack([block[0] for block in maps]) if maps else None
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> list[str]:
+    return [str(tokenizer.convert_ids_to_tokens(index)) for index in ids.tolist()]

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
 from studies.errors import InvalidInput, TrialFailure
 from studies.training.activations import Upper, above_prefix
+from studies.training.attention import attention_file
 from studies.training.card import card
 from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
 from studies.training.data import training_batches
@@ -149,7 +150,8 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     if task.samples is not None:
         best = replace(best, predictions=task.samples(model, job.device))
     record = _record(job, outcome, task)
-    files = best.files() | {"README.md": card(record, best.scores, best.classes)}
+    files = best.files() | attention_file(model, task.processor, task.validation, job.device)
+    files |= {"README.md": card(record, best.scores, best.classes)}
     save_model(job.folder / "model", model, task.processor, record, files)
     return outcome
 

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from studies.errors import FailureKind
+from tests.browser.results import result_files
 from tests.simulation import accuracy, start_study
+from tuner.db.trial_rows import trial_of_lease
 from tuner.lifecycle import Actor
 from tuner.manager import Ending, Lease
 from tuner.records import MetricPoint, Study
@@ -90,9 +92,19 @@ class Player:
             return False
         values = {point.name: point.value for point in points if point.split == "validation"}
         details = {"trainable_parameters": 10_664_838, "seconds": {"train": 9.3 * slot.epoch, "evaluate": 0.8 * slot.epoch}}
+        if not verdict.stop:
+            self._keep(lease, result_files(points[0].value, self.rng), now)
         manager.finish(lease.id, Ending(state="completed", values=values, details=details), now=now)
         slot.lease = None
         return True
+
+    def _keep(self, lease: Lease, files: Mapping[str, str], now: datetime) -> None:
+        store = self.service.artifacts
+        with self.service.ledger.read() as connection:
+            trial = trial_of_lease(connection, lease.id)
+        assert trial is not None
+        for name, text in files.items():
+            store.attach(lease.id, trial, name, store.receive([text.encode()]), now=now)
 
 
 def scores(params: Mapping[str, Any], epoch: int, rng: random.Random) -> list[MetricPoint]:

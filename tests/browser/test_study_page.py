@@ -79,7 +79,7 @@ def test_the_overview_says_what_was_reached_and_what_it_cost(site: Site, busy: P
 
 def test_views_are_chosen_and_stand_in_the_address(site: Site, busy: Player, admin: Visitor) -> None:
     page = admin.open(site, f"/studies/{busy.study.id}")
-    explore, curves = panel(page, "explore"), panel(page, "curves")
+    explore = panel(page, "explore")
     explore.get_by_label("x", exact=True).select_option("epochs")
     expect(explore.locator(".xtitle")).to_have_text("epochs")
     for kind, mark in {"rank": "path.point", "edf": "path.js-line", "contour": ".contourlayer path, path.point"}.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, all_rows, make_bench
@@ -113,6 +114,17 @@ def test_only_the_best_trial_keeps_its_files(bench: Bench) -> None:
     assert len(files(store)) == 3
     assert store.keep_best(bench.study_id) == 0
     assert store.keep_best("nothing") == 0
+
+
+def test_what_trials_are_compared_by_is_kept_of_each(bench: Bench) -> None:
+    store = bench.service.artifacts
+    for value in (0.9, 0.5):
+        lease = bench.lease()
+        for name in ("model.safetensors", *RESULT_FILES):
+            attach(bench, lease, name, name.encode())
+        bench.finish(lease, value)
+    assert store.keep_best(bench.study_id) == 1
+    assert {artifact.name for artifact in store.list(bench.trial(1))} == set(RESULT_FILES)
 
 
 def test_the_files_of_a_deleted_study_can_be_removed(bench: Bench) -> None:

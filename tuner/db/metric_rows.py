@@ -131,12 +131,13 @@ def artifacts_of(connection: Connection, trial_id: int) -> list[Artifact]:
     return [Artifact(**row) for row in connection.execute(query).mappings()]
 
 
-def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int]) -> list[str]:
-    """Forget the artifacts of finished trials but those with the ids `keep`; returns the paths of their files."""
+def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int], spare: Sequence[str]) -> list[str]:
+    """Forget the artifacts of finished trials but those with the ids `keep`, and those named `spare`; returns their files."""
     finished = select(trials.c.id).where(
         trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
     )
-    removed = connection.execute(delete(artifacts).where(artifacts.c.trial_id.in_(finished)).returning(artifacts.c.path))
+    gone = delete(artifacts).where(artifacts.c.trial_id.in_(finished), artifacts.c.name.not_in(spare))
+    removed = connection.execute(gone.returning(artifacts.c.path))
     return list(removed.scalars())
 
 

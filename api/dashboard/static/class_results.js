@@ -4,10 +4,9 @@
 import { el, replaceContent, show } from "./dom.js";
 import { param, score } from "./format.js";
 import { t } from "./i18n.js";
-import { get, getResponse } from "./rest.js";
+import { trialFiles } from "./trial_files.js";
 
 const MOST_EXAMPLES = 30;
-const MOST_BYTES = 5_000_000;
 const INPUTS = ["text", "question", "source", "tokens", "image", "file"]; // what an example may be shown by
 
 // Fills `section` for the trials `numbers`; hides it where none kept anything.
@@ -45,12 +44,7 @@ function flips(kept) {
 const isRight = ({ expected, predicted }) => JSON.stringify(expected) === JSON.stringify(predicted);
 
 async function resultsOf(api, number) {
-  const path = `${api}/trials/${number}/artifacts`;
-  const { items } = await get(path);
-  const read = async (name) => {
-    const found = items.find((artifact) => artifact.name.endsWith(name) && artifact.size <= MOST_BYTES);
-    return found ? (await getResponse(`${path}/${found.name.split("/").map(encodeURIComponent).join("/")}`)).text() : null;
-  };
+  const read = await trialFiles(api, number);
   const summary = await read("evaluation.json");
   if (summary === null) return null;
   const lines = (await read("predictions.jsonl")) ?? "";

@@ -1,5 +1,6 @@
 // Trials of one study side by side: what differs, and their curves on one another.
 
+import { attentionMaps } from "./attention_maps.js";
 import { compareTable } from "./compare_table.js";
 import { classResults } from "./class_results.js";
 import { badge, byId, el, setOptions, show, trialPath } from "./dom.js";
@@ -18,6 +19,7 @@ const [input, all, metric, by, smoothing, log] = ["trials", "all", "metric", "cu
 // Colour, dash and sign: no trial is told by colour alone.
 const STYLES = [["#0072B2", "solid", "circle"], ["#E69F00", "dash", "square"], ["#009E73", "dot", "diamond"], ["#CC79A7", "dashdot", "triangle-up"],
   ["#D55E00", "longdash", "x"], ["#56B4E9", "longdashdot", "star"]];
+const showAttention = attentionMaps(api);
 let compared = null;
 let study = null;
 let points = [];
@@ -70,7 +72,7 @@ async function refresh() {
   const names = [...new Set(points.flat().map(shownName))].sort();
   setOptions(metric, names, viewState("metric", names.includes(objective()) ? objective() : names[0]));
   await drawCurves();
-  await classResults(byId("results"), api, numbers);
+  await Promise.all([classResults(byId("results"), api, numbers), showAttention(numbers)]);
 }
 
 const objective = () => [study.objective].flat()[0].metric;

@@ -1,5 +1,6 @@
 // One trial: what it was given, what it reported, and how it ended.
 
+import { attentionMaps } from "./attention_maps.js";
 import { badge, byId, el, facts, replaceContent, setOptions, show, tile, trialPath } from "./dom.js";
 import { draw } from "./figure.js";
 import { bytes, duration, param, score, when } from "./format.js";
@@ -20,6 +21,7 @@ const SPLITS = { validation: { color: "#0072B2", dash: "solid" }, train: { color
 const RESOURCES = /^(resources?|gpu|memory|system)[./_]/; // metrics that tell of the machine
 const COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+const showAttention = attentionMaps(studyApi(studyId));
 let study = null;
 let trial = null;
 let points = [];
@@ -43,6 +45,7 @@ async function refresh() {
   showTrial();
   showArtifacts(artifacts.items);
   await showMetrics();
+  if (trial.finished_at) await showAttention([number]);
 }
 
 function showTrial() {
