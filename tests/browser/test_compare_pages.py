@@ -42,7 +42,7 @@ def test_trials_side_by_side_show_what_differs(site: Site, busy: Player, admin: 
 def test_results_of_trials_side_by_side(site: Site, busy: Player, admin: Visitor) -> None:
     with site.service.ledger.read() as connection:
         trials = [trial for trial in trials_of(connection, busy.study.id) if site.service.artifacts.list(trial)]
-    worst, best = (pick(trials, key=lambda trial: trial.value).number for pick in (min, max))
+    worst, best = (pick(trials, key=lambda trial: trial.value or 0.0).number for pick in (min, max))
     page = admin.open(site, f"/studies/{busy.study.id}/compare?trials={worst},{best}")
     results = page.locator("#results")
     expect(results).to_contain_text("Scores by class")
