@@ -38,6 +38,14 @@ SHARED: tuple[Hyperparameter, ...] = (
         choices=("all", "head", "norms", "bias"),
         help="What is trained of the blocks above the frozen ones: all, only their norms, only their biases, or nothing (head).",
     ),
+    Hyperparameter(
+        name="gradual_unfreezing",
+        kind="int",
+        default=0,
+        low=0,
+        help="In the first epoch only what is above the blocks is trained; each further epoch so many blocks more, from the top, "
+        "down to the frozen ones. 0: all from the start.",
+    ),
     Hyperparameter(name="optimizer", kind="choice", default="adamw", choices=("adamw", "adam", "sgd"), help="Update rule."),
     Hyperparameter(
         name="momentum",
@@ -121,6 +129,83 @@ SHARED: tuple[Hyperparameter, ...] = (
         default=0,
         low=0,
         help="Training ends after so many evaluations in a row without a better score; 0: never before its last epoch.",
+    ),
+)
+
+LORA: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        name="lora_rank",
+        kind="int",
+        default=8,
+        low=1,
+        help="Rank of the matrices that `train: lora` adds; more can learn more.",
+    ),
+    Hyperparameter(
+        name="lora_alpha",
+        kind="int",
+        default=16,
+        low=1,
+        help="What the added matrices put out counts lora_alpha / lora_rank times.",
+    ),
+    Hyperparameter(
+        name="lora_dropout",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=1,
+        high_open=True,
+        help="Dropout before the added matrices.",
+    ),
+    Hyperparameter(
+        name="lora_targets",
+        kind="choice",
+        default="query_value",
+        choices=("query_value", "attention", "all"),
+        help="Which layers of each block get such matrices: those of queries and values, all of the attention, or all there are.",
+    ),
+)
+
+# Of tasks that fine-tune transformers, which peft can put adapters in.
+TRANSFORMER: tuple[Hyperparameter, ...] = (
+    *(
+        replace(
+            known,
+            choices=(*known.choices, "lora"),
+            help="What is trained of the blocks above the frozen ones: all, only their norms, only their biases, nothing (head), "
+            "or small matrices added to them (lora).",
+        )
+        if known.name == "train"
+        else known
+        for known in SHARED
+    ),
+    *LORA,
+)
+
+CLASS_WEIGHTS = Hyperparameter(
+    name="class_weights",
+    kind="choice",
+    default="none",
+    choices=("none", "balanced"),
+    help="balanced: a training row counts the more the rarer its class is, so that every class counts alike.",
+)
+
+# Changes of training texts that leave their label as it is (Wei & Zou 2019, EDA).
+TEXT_CHANGES: tuple[Hyperparameter, ...] = (
+    Hyperparameter(
+        name="token_drop",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=0.9,
+        help="Share of the tokens that are left out of a training text, other ones each time.",
+    ),
+    Hyperparameter(
+        name="token_swap",
+        kind="float",
+        default=0.0,
+        low=0,
+        high=1,
+        help="Share of the tokens of a training text that change places with one another, other ones each time.",
     ),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from studies.definition import DataFacts, DataSpec, Definition, Hyperparameter, Job, Keep, Outcome, Report
 from studies.dividing import refuse
-from studies.hyperparameters import SHARED, with_defaults
+from studies.hyperparameters import CLASS_WEIGHTS, TRANSFORMER, with_defaults
 from studies.labelled_texts import Example, facts
 from studies.labelled_texts import read as read_labelled
 from studies.sources import Row
@@ -95,7 +95,8 @@ DEFINITION = Definition(
     metrics={"accuracy": "maximize", "macro_f1": "maximize", "loss": "minimize"},
     columns=COLUMNS,
     hyperparameters=(
-        *with_defaults(SHARED, learning_rate=0.001, batch_size=64, epochs=5),
+        *with_defaults(TRANSFORMER, learning_rate=0.001, batch_size=64, epochs=5),
+        CLASS_WEIGHTS,
         Hyperparameter(
             name="image_size",
             kind="int",

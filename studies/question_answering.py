@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from studies.definition import DataFacts, DataSpec, Definition, Job, Keep, Outcome, Report
 from studies.dividing import divide, refuse, texts
-from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED, encoder_recipes, with_defaults
+from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, TRANSFORMER, encoder_recipes, with_defaults
 from studies.sources import read_rows
 from studies.splits import Splits
 
@@ -87,7 +87,7 @@ DEFINITION = Definition(
     title="Extractive question answering: the words of a text that answer a question",
     metrics={"f1": "maximize", "exact_match": "maximize", "loss": "minimize"},
     columns=COLUMNS,
-    hyperparameters=(*SHARED, *with_defaults((MAX_LENGTH,), max_length=256)),
+    hyperparameters=(*TRANSFORMER, *with_defaults((MAX_LENGTH,), max_length=256)),
     default_space=ENCODER_SPACE,
     recipes=encoder_recipes,
     inspect=inspect,

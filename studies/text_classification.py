@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.definition import Definition, Job, Keep, Outcome, Report
-from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED, encoder_recipes
+from studies.hyperparameters import CLASS_WEIGHTS, ENCODER_SPACE, MAX_LENGTH, TEXT_CHANGES, TRANSFORMER, encoder_recipes
 from studies.labelled_texts import COLUMNS, inspect
 
 
@@ -32,7 +32,7 @@ DEFINITION = Definition(
     title="Text classification: one of a fixed set of labels for each text",
     metrics={"accuracy": "maximize", "macro_f1": "maximize", "loss": "minimize"},
     columns=COLUMNS,
-    hyperparameters=(*SHARED, MAX_LENGTH),
+    hyperparameters=(*TRANSFORMER, MAX_LENGTH, CLASS_WEIGHTS, *TEXT_CHANGES),
     default_space=ENCODER_SPACE,
     recipes=encoder_recipes,
     inspect=inspect,

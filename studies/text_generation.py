@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from studies.definition import DataFacts, DataSpec, Definition, Job, Keep, Outcome, Report
 from studies.dividing import divide, texts
-from studies.hyperparameters import MAX_LENGTH, SHARED
+from studies.hyperparameters import MAX_LENGTH, TRANSFORMER
 from studies.sources import read_rows
 from studies.splits import Splits
 
@@ -58,7 +58,7 @@ DEFINITION = Definition(
     title="Text generation: a decoder learns to write texts like those of the data",
     metrics={"perplexity": "minimize", "loss": "minimize"},
     columns=COLUMNS,
-    hyperparameters=(*SHARED, MAX_LENGTH),
+    hyperparameters=(*TRANSFORMER, MAX_LENGTH),
     default_space={
         "learning_rate": {"min": 1e-6, "max": 1e-3, "log": True},
         "batch_size": {"values": [2, 4, 8, 16]},

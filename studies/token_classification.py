@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from studies.definition import DataFacts, DataSpec, Definition, Job, Keep, Outcome, Report
 from studies.dividing import divide, refuse
 from studies.errors import InvalidInput
-from studies.hyperparameters import ENCODER_SPACE, MAX_LENGTH, SHARED, encoder_recipes
+from studies.hyperparameters import CLASS_WEIGHTS, ENCODER_SPACE, MAX_LENGTH, TRANSFORMER, encoder_recipes
 from studies.sources import Row, read_rows
 from studies.splits import Splits
 
@@ -98,7 +98,7 @@ DEFINITION = Definition(
     title="Information extraction: a tag for each word of a text; words with one tag make a span",
     metrics={"f1": "maximize", "precision": "maximize", "recall": "maximize", "accuracy": "maximize", "loss": "minimize"},
     columns=COLUMNS,
-    hyperparameters=(*SHARED, MAX_LENGTH),
+    hyperparameters=(*TRANSFORMER, MAX_LENGTH, CLASS_WEIGHTS),
     default_space=ENCODER_SPACE,
     recipes=encoder_recipes,
     inspect=inspect,

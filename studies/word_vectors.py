@@ -8,7 +8,7 @@ from typing import Any
 
 from studies.definition import Hyperparameter
 from studies.errors import InvalidInput
-from studies.hyperparameters import MAX_LENGTH, SHARED, with_defaults
+from studies.hyperparameters import CLASS_WEIGHTS, MAX_LENGTH, SHARED, TEXT_CHANGES, with_defaults
 from studies.models import ModelFacts, model_facts, resolve
 
 GLOVE = "builtin:glove"
@@ -17,6 +17,8 @@ MODEL_TYPE = "tuner-word-vectors"
 # The words are the first layer: frozen, the vectors stay as they were trained on billions of words.
 HYPERPARAMETERS: tuple[Hyperparameter, ...] = (
     *with_defaults((*SHARED, MAX_LENGTH), learning_rate=0.001, batch_size=64, epochs=10, frozen_layers=1, max_length=512),
+    CLASS_WEIGHTS,
+    *TEXT_CHANGES,
     Hyperparameter(name="hidden_size", kind="int", default=128, low=1, high=4096, help="Width of each layer above the vectors."),
 )
 

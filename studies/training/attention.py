@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from studies.errors import InvalidInput
 from studies.training.data import Encoded
+from studies.training.lora import ADAPTER
+from studies.training.models import load_trained
 from studies.training.predict import quietly
 
 # Of the examples kept with a trial.
@@ -36,7 +39,10 @@ def attention(folder: Path, text: str) -> Attention:
     quietly()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModel.from_pretrained(folder, use_safetensors=True)
+        # An adapter fits only the model that it was trained in, head and all.
+        adapted = (folder / ADAPTER).exists()
+        head = getattr(transformers, AutoConfig.from_pretrained(folder).architectures[0]) if adapted else AutoModel
+        model = load_trained(folder, head)
         encoded = tokenizer(text, truncation=True, return_tensors="pt")
         maps = _maps(model, dict(encoded))
     except (ValueError, OSError) as error:

@@ -26,6 +26,7 @@ def card(record: Mapping[str, Any], scores: Mapping[str, float], classes: Mappin
         rows = [(name, *(f"{row[column]:.4g}" for column in columns)) for name, row in classes.items()]
         parts.append(_table("Results of each class", ("class", *columns), rows))
     parts += [
+        _use(record),
         _table("Parameters", ("name", "value"), [(name, json.dumps(value)) for name, value in record["params"].items()]),
         _table(
             "Data",
@@ -38,6 +39,31 @@ def card(record: Mapping[str, Any], scores: Mapping[str, float], classes: Mappin
         f"On {_code(json.dumps(details['hardware']))}. `tuner train FOLDER/tuner.json` trains it again.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+# What loads a model, beside its folder.
+_HEADS = {
+    "text-classification": "SequenceClassification",
+    "token-classification": "TokenClassification",
+    "question-answering": "QuestionAnswering",
+    "sequence-to-sequence": "Seq2SeqLM",
+    "text-generation": "CausalLM",
+    "image-classification": "ImageClassification",
+}
+
+
+def _use(record: Mapping[str, Any]) -> str:
+    """How to load it."""
+    head = _HEADS.get(record["task"])
+    if head is None:
+        return "## Use\n\n`tuner predict` loads it."
+    if not record["adapter"]:
+        return f"## Use\n\n`transformers.AutoModelFor{head}.from_pretrained(FOLDER)`, or `tuner predict`."
+    base = f"transformers.AutoModelFor{head}.from_pretrained(BASE, config=transformers.AutoConfig.from_pretrained(FOLDER))"
+    return (
+        f"## Use\n\nA LoRA adapter: `model = peft.PeftModel.from_pretrained({base}, FOLDER)`, where BASE is the folder or id of "
+        f"`{record['model']}`; or `tuner predict`."
+    )
 
 
 def _head(record: Mapping[str, Any]) -> str:

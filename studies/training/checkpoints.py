@@ -43,22 +43,24 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
     return trained | dict(model.named_buffers())
 
 
-def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put back what `trained_state` gave, in place: the optimiser goes on with the same tensors."""
+def put_back(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Give the tensors that `trained_state` gave the values of `weights`, in place: the optimiser goes on with them."""
     with torch.no_grad():
-        for name, tensor in trained_state(model).items():
-            tensor.copy_(state[name])
+        for name, tensor in state.items():
+            tensor.copy_(weights[name])
 
 
-def save_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, progress: Progress) -> None:
-    """Write `file` all at once: whoever finds it finds it whole."""
-    tensors = dict(_prefixed("model", trained_state(model)))
+def save_checkpoint(
+    file: Path, state: Mapping[str, Tensor], optimizer: Optimizer, schedule: LRScheduler, progress: Progress
+) -> None:
+    """Write `file` all at once: whoever finds it finds it whole. `state` is what `trained_state` gave."""
+    tensors = dict(_prefixed("model", state))
     # While the latest epoch is the best one its weights are the model's own.
     if progress.best_epoch != progress.epoch:
         tensors |= _prefixed("best", progress.best_weights)
-    state = optimizer.state_dict()
+    memory = optimizer.state_dict()
     scalars: dict[str, dict[str, Any]] = {}
-    for index, values in state["state"].items():
+    for index, values in memory["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{name}"] = value
@@ -73,7 +75,7 @@ def save_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
         "best_epoch": progress.best_epoch,
         "since_best": progress.since_best,
         "best": progress.best,
-        "groups": state["param_groups"],
+        "groups": memory["param_groups"],
         "scalars": scalars,
         "schedule": {name: value for name, value in schedule.state_dict().items() if name != "lr_lambdas"},
     }
@@ -83,8 +85,8 @@ def save_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
     unfinished.replace(file)
 
 
-def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> Progress:
-    """Put everything back as it was when `file` was written.
+def load_checkpoint(file: Path, state: Mapping[str, Tensor], optimizer: Optimizer, schedule: LRScheduler) -> Progress:
+    """Put everything back as it was when `file` was written. `state` is what `trained_state` gave.
 
     Raises TrialFailure("data") if it is damaged or of another model; nothing was changed then.
     """
@@ -107,23 +109,23 @@ def load_checkpoint(file: Path, model: nn.Module, optimizer: Optimizer, schedule
         generator = tensors["rng.torch"]
         schedule_state = header["schedule"] | {"lr_lambdas": [None] * len(header["groups"])}
         weights = _under("model", tensors)
-        _check_fit(model, weights)
+        _check_fit(state, weights)
         optimizer.load_state_dict(_optimizer_state(header, tensors))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrialFailure("data", f"the checkpoint {file.name} can't be used: {error}") from error
     schedule.load_state_dict(schedule_state)
-    load_trained_state(model, weights)
+    put_back(state, weights)
     torch.set_rng_state(generator)
     # Written on a machine with fewer GPUs, or none, it says nothing of the others.
     for index in range(torch.cuda.device_count()):
-        if (state := tensors.get(f"rng.cuda.{index}")) is not None:
-            torch.cuda.set_rng_state(state, index)
+        if (of_gpu := tensors.get(f"rng.cuda.{index}")) is not None:
+            torch.cuda.set_rng_state(of_gpu, index)
     return progress
 
 
-def _check_fit(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def _check_fit(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """Raises ValueError unless `weights` are those of this model, frozen where it is."""
-    expected = {name: tensor.shape for name, tensor in trained_state(model).items()}
+    expected = {name: tensor.shape for name, tensor in state.items()}
     found = {name: tensor.shape for name, tensor in weights.items()}
     if found != expected:
         example = next(name for name in sorted(expected | found) if expected.get(name) != found.get(name))

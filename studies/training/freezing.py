@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from studies.errors import TrialFailure
 
-Policy = Literal["all", "head", "norms", "bias"]
+Policy = Literal["all", "head", "norms", "bias", "lora"]
 Stacks = list[tuple[str, list[nn.Module]]]
 
 
@@ -18,7 +18,8 @@ def freeze(model: nn.Module, layers: int, train: Policy = "all") -> None:
     """Freeze the embeddings and the first `layers` blocks of `model`; 0 freezes nothing, embeddings included.
 
     Above them `train` says what is trained: `all`; the `norms` or the biases (`bias`: BitFit, Ben Zaken et al. 2022) of the
-    blocks; or none of them (`head`, whatever `layers` is). What is above the last block is always trained.
+    blocks; none of them (`head`, whatever `layers` is); or none of what is there (`lora`: `studies/training/lora.py` adds what
+    is). What is above the last block is always trained.
     Frozen parts get no gradients; those of the first `layers` blocks and below stay in eval mode (dropout off, statistics
     fixed) whatever `model.train()` says. Raises TrialFailure("code") where the blocks can't be told or are fewer.
     """
@@ -38,19 +39,40 @@ def freeze(model: nn.Module, layers: int, train: Policy = "all") -> None:
     for module in frozen:
         module.requires_grad_(False)
         _pin_in_eval_mode(module)
-    if train in ("norms", "bias"):
+    if train in ("norms", "bias", "lora"):
         _train_only(model, stacks, train)
 
 
 def _train_only(model: nn.Module, stacks: Stacks, kind: Policy) -> None:
-    """Of the blocks, and of what feeds them, leave only norms or biases to be trained."""
-    for name, blocks in stacks:
-        for outer in [*_before(model, name), *blocks]:
-            for module in outer.modules():
-                norm = "norm" in type(module).__name__.casefold()
-                for parameter_name, parameter in module.named_parameters(recurse=False):
-                    if not (norm if kind == "norms" else parameter_name == "bias"):
-                        parameter.requires_grad_(False)
+    """Of the blocks, and of what feeds them, leave only norms or biases to be trained; for `lora` nothing at all."""
+    every = [block for _, blocks in stacks for block in blocks]
+    for outer in [*(module for name, _ in stacks for module in _before(model, name)), *every, *_later_embeddings(model, every)]:
+        for module in outer.modules():
+            norm = "norm" in type(module).__name__.casefold()
+            for name, parameter in module.named_parameters(recurse=False):
+                if not (norm and kind == "norms" or name == "bias" and kind == "bias"):
+                    parameter.requires_grad_(False)
+
+
+def levels(model: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters that are trained of what feeds the blocks, of the first block, the second, …; not what is above the last.
+
+    Raises TrialFailure("code") where the blocks can't be told.
+    """
+    stacks = block_stacks(model)
+    blocks = [block for _, stack in stacks for block in stack]
+    feeding = [*(module for name, _ in stacks for module in _before(model, name)), *_later_embeddings(model, blocks)]
+    inside = {id(parameter) for block in blocks for parameter in block.parameters()}
+    below = {id(p): p for module in feeding for p in module.parameters() if id(p) not in inside}
+    found = [list(below.values()), *(list(block.parameters()) for block in blocks)]
+    return [[parameter for parameter in level if parameter.requires_grad] for level in found]
+
+
+def unfreeze(parts: Sequence[Sequence[nn.Parameter]], count: int) -> None:
+    """Train the uppermost `count` of `levels` and not those below (Howard & Ruder 2018, gradual unfreezing)."""
+    for index, level in enumerate(reversed(parts)):
+        for parameter in level:
+            parameter.requires_grad_(index < count)
 
 
 def block_stack(model: nn.Module) -> tuple[str, list[nn.Module]]:

@@ -24,7 +24,7 @@ from studies.errors import InvalidInput, TrialFailure
 from studies.image_classification import read, written
 from studies.models import resolve
 from studies.training.data import Encoded
-from studies.training.models import load_body
+from studies.training.models import load_body, load_trained
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
 from studies.training.task import Batch, Task, unchanged
@@ -89,7 +89,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[dict[str, Any]]:
         return []
     quietly()
     pictures = Pictures(**json.loads((folder / _FILE).read_text("utf-8")))
-    model = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True)
+    model = load_trained(folder, AutoModelForImageClassification)
     return labelled(model, compute_logits(model, pictures.encode([_given(raw) for raw in inputs]), BATCH_SIZE, "cpu"))
 
 

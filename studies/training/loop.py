@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -19,10 +19,11 @@ from studies.errors import InvalidInput, TrialFailure
 from studies.training.activations import Upper, above_prefix
 from studies.training.attention import attention_file
 from studies.training.card import card
-from studies.training.checkpoints import Progress, load_checkpoint, load_trained_state, save_checkpoint, trained_state
+from studies.training.checkpoints import Progress, load_checkpoint, put_back, save_checkpoint, trained_state
 from studies.training.data import training_batches
-from studies.training.freezing import freeze
+from studies.training.freezing import freeze, levels, unfreeze
 from studies.training.hardware import Precision, memory
+from studies.training.lora import adapt
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
 from studies.training.provenance import origin
@@ -64,12 +65,14 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     task = _prepared(prepare, job, settings)
     model = task.model
     freeze(model, settings.frozen_layers, settings.train)
+    adapter = adapt(model, settings) if settings.train == "lora" else None
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
     an_epoch = math.ceil(len(task.training) / settings.batch_size)  # batches, each of which is a step
     optimizer = build_optimizer(model, settings)
     schedule = build_schedule(optimizer, settings, [leg * an_epoch for leg in job.legs or (settings.epochs,)])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    state, parts = trained_state(model), levels(model) if settings.gradual_unfreezing else []
     lengths = task.training.lengths
     precision = Precision(settings.precision, job.device)
     with precision.autocast():
@@ -80,7 +83,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     progress = Progress()
     if job.resume is not None:
         try:
-            progress = load_checkpoint(job.resume, model, optimizer, schedule)
+            progress = load_checkpoint(job.resume, state, optimizer, schedule)
         except TrialFailure as failure:
             # It would save time, no more: nothing was loaded yet, and the trial can still be trained from its start.
             log.warning("starting from epoch 0: %s", failure.message)
@@ -96,6 +99,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
             if step % an_epoch == 0 or not batches:
                 # Drawn from the epoch's own seed, so that a trial that is taken up within an epoch draws the same.
                 batches = training_batches(lengths, settings.batch_size, random.Random(f"{job.seed} {step // an_epoch}"))
+                unfreeze(parts, settings.gradual_unfreezing * (step // an_epoch))
             rows = batches[step % an_epoch]
             batch_loss = 0.0
             for part in split(rows, settings.accumulation):
@@ -125,7 +129,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         progress.since_best += 1
         if not progress.best or _better(scores[job.metric], progress.best[job.metric], job.direction):
             progress.best, progress.best_epoch, progress.since_best, best = scores, epoch, 0, evaluation
-            progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trained_state(model).items()}
+            progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
         verdict = report(
             [
@@ -137,22 +141,22 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         if epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
             began = time.perf_counter()
             file = job.folder / f"checkpoint-{epoch:g}.safetensors"
-            save_checkpoint(file, model, optimizer, schedule, progress)
+            save_checkpoint(file, state, optimizer, schedule, progress)
             keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
             seconds["checkpoint"] += time.perf_counter() - began
         if verdict.stop:
-            return _outcome(job, task, progress, seconds, upper.details(epoch - begun), precision, stopped=verdict.reason)
+            return _outcome(job, task, trained, progress, seconds, upper.details(epoch - begun), precision, verdict.reason)
 
-    load_trained_state(model, progress.best_weights)
-    outcome = _outcome(job, task, progress, seconds, upper.details(progress.epoch - begun), precision)
+    put_back(state, progress.best_weights)
+    outcome = _outcome(job, task, trained, progress, seconds, upper.details(progress.epoch - begun), precision)
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
     if task.samples is not None:
         best = replace(best, predictions=task.samples(model, job.device))
-    record = _record(job, outcome, task)
+    record = _record(job, outcome, task) | {"adapter": adapter is not None}
     files = best.files() | attention_file(model, task.processor, task.validation, job.device)
     files |= {"README.md": card(record, best.scores, best.classes)}
-    save_model(job.folder / "model", model, task.processor, record, files)
+    save_model(job.folder / "model", model, task.processor, record, files, adapter)
     return outcome
 
 
@@ -227,16 +231,16 @@ def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
 def _outcome(
     job: Job,
     task: Task,
+    trained: Sequence[torch.nn.Parameter],
     progress: Progress,
     seconds: Mapping[str, float],
     prefix: Mapping[str, Any],
     precision: Precision,
     stopped: str | None = None,
 ) -> Outcome:
-    parameters = list(task.model.parameters())
     details = {
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
+        "trained_parameters": sum(parameter.numel() for parameter in trained),
         "steps": progress.step,
         "precision": precision.name,
         "memory": memory(precision.device),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import is_offline_mode, try_to_load_from_cache
+from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -21,6 +22,7 @@ from transformers import (
 
 from studies.errors import InvalidInput, TrialFailure
 from studies.training.convert import folder_of
+from studies.training.lora import ADAPTER, quietly_wrapped
 from studies.training.predict import quietly
 
 RECORD = "tuner.json"
@@ -55,7 +57,7 @@ def load_classifier(
     return load_body(reference, config, head, dropout), tokenizer
 
 
-def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: float | None) -> PreTrainedModel:
+def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: float | None, **options: Any) -> PreTrainedModel:
     """The weights of a model, in fp32, under a head of the Auto class `head`. Raises TrialFailure("data")."""
     if dropout is not None:
         _set_dropout(config, dropout)
@@ -67,6 +69,7 @@ def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: floa
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,  # a model fine-tuned before may come with a head of another size
+            **options,
         )
     except (InvalidInput, OSError, ValueError) as error:
         raise TrialFailure("data", f"model {reference!r} can't be loaded: {_reason(error, head)}") from error
@@ -114,16 +117,42 @@ def _set_dropout(config: PreTrainedConfig, rate: float) -> None:
         setattr(config, name, rate)
 
 
-def save_model(
-    folder: Path, model: PreTrainedModel, processor: Any, record: Mapping[str, Any], files: Mapping[str, str] | None = None
-) -> None:
-    """Write what `from_pretrained` loads, and beside it `record` as tuner.json and `files` (name → text).
+def load_trained(folder: Path, head: Any, **options: Any) -> PreTrainedModel:
+    """The model that a trial left in `folder`, under the head that it was trained with (`head`: transformers' class for it).
 
-    `processor` is what has `save_pretrained`, such as a tokenizer. `folder` appears complete or not at all.
+    `options` go to `from_pretrained`. Raises TrialFailure("data") where it is an adapter whose base model can't be had.
+    """
+    if not (folder / ADAPTER).exists():
+        model: PreTrainedModel = head.from_pretrained(folder, use_safetensors=True, **options)
+        return model
+    # The path that the adapter itself has for its base is that of the machine that trained it.
+    reference = json.loads((folder / RECORD).read_text("utf-8"))["model"]
+    base = load_body(reference, AutoConfig.from_pretrained(folder), head, None, **options)
+    quietly_wrapped(PeftModel.from_pretrained, base, folder)  # changes the base itself
+    return base
+
+
+def save_model(
+    folder: Path,
+    model: PreTrainedModel,
+    processor: Any,
+    record: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+    adapter: PeftModel | None = None,
+) -> None:
+    """Write what `load_trained` loads, and beside it `record` as tuner.json and `files` (name → text).
+
+    `processor` is what has `save_pretrained`, such as a tokenizer. Of a model with an `adapter` only that is written, and
+    the configuration. `folder` appears complete or not at all.
     """
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part)
+    if adapter is None:
+        model.save_pretrained(part)
+    else:
+        adapter.save_pretrained(str(part), save_embedding_layers=False)
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(part)
     processor.save_pretrained(part)
     for name, text in ({RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"} | dict(files or {})).items():
         (part / name).write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from studies.definition import Job
 from studies.errors import InvalidInput
 from studies.question_answering import Question, read
 from studies.training.data import Encoded, padding_of
-from studies.training.models import load_classifier
+from studies.training.models import load_classifier, load_trained
 from studies.training.predict import BATCH_SIZE, outputs_of, quietly
 from studies.training.settings import Settings
 from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Task
@@ -110,7 +110,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[dict[str, Any]]:
     rows = [_question(raw) for raw in inputs]
     quietly()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForQuestionAnswering.from_pretrained(folder, use_safetensors=True)
+    model = load_trained(folder, AutoModelForQuestionAnswering)
     cut = windows(tokenizer, rows)
     answers, _ = _answers(model, cut.encoded, cut, BATCH_SIZE, "cpu", rows)
     return [{"answer": answer.text, "score": answer.score} for answer in answers]

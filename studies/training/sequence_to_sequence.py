@@ -16,7 +16,7 @@ from studies.definition import Job
 from studies.errors import TrialFailure
 from studies.sequence_to_sequence import Pair, read
 from studies.training.data import Encoded, evaluation_batches, padding_of
-from studies.training.models import load_classifier
+from studies.training.models import load_classifier, load_trained
 from studies.training.predict import BATCH_SIZE, outputs_of, quietly
 from studies.training.settings import Settings
 from studies.training.ssru import register
@@ -70,7 +70,7 @@ def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
     quietly()
     register()
     tokenizer = AutoTokenizer.from_pretrained(folder, config=AutoConfig.from_pretrained(folder))
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True)
+    model = load_trained(folder, AutoModelForSeq2SeqLM)
     encoded = encode_pairs(tokenizer, [Pair(text, "") for text in texts], 0)
     return [{"written": text} for text in write(model, tokenizer, encoded, BATCH_SIZE, "cpu")]
 

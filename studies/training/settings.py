@@ -18,7 +18,7 @@ class Settings:
     batch_size: int
     epochs: int
     frozen_layers: int
-    train: Literal["all", "head", "norms", "bias"]
+    train: Literal["all", "head", "norms", "bias", "lora"]
     optimizer: Literal["adamw", "adam", "sgd"]
     momentum: float
     weight_decay: float
@@ -31,6 +31,14 @@ class Settings:
     accumulation: int
     patience: int
     layer_decay: float
+    gradual_unfreezing: int = 0  # blocks an epoch
+    lora_rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    lora_targets: Literal["query_value", "attention", "all"] = "query_value"
+    class_weights: Literal["none", "balanced"] = "none"
+    token_drop: float = 0.0
+    token_swap: float = 0.0
     max_length: int = 0  # tokens; 0: the task reads no text
     own: Mapping[str, Any] = field(default_factory=dict)  # what only one task understands
 

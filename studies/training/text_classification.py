@@ -17,17 +17,19 @@ from studies.labelled_texts import Example, read
 from studies.splits import Splits
 from studies.training.data import Encoded, encode
 from studies.training.metrics import class_scores, classification_scores
-from studies.training.models import load_classifier
+from studies.training.models import load_classifier, load_trained
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
 from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Processor, Task, unchanged
+from studies.training.text_changes import text_changes
 
 
 def prepare(job: Job, settings: Settings) -> Task:
     """The data, the model with a new head, and both splits as tokens. Raises InvalidInput and TrialFailure."""
     splits, classes = read(job.data, job.data_seed)
     model, tokenizer = load_classifier(job.model, classes, max_length=settings.max_length, dropout=settings.dropout)
-    return classifier_task(model, tokenizer, splits, classes, settings, partial(encode, tokenizer))
+    change = text_changes(tokenizer, settings)
+    return classifier_task(model, tokenizer, splits, classes, settings, partial(encode, tokenizer), augment=change)
 
 
 def classifier_task(
@@ -49,8 +51,10 @@ def classifier_task(
     def encoded(rows: Sequence[Example]) -> Encoded:
         return encode_all([row.text for row in rows], {"labels": [torch.tensor(classes.index(row.label)) for row in rows]})
 
+    weights = class_weights([classes.index(row.label) for row in splits.train], len(classes), settings)
+
     def loss(outputs: Any, targets: Batch) -> Tensor:
-        return functional.cross_entropy(outputs.logits, targets["labels"], label_smoothing=settings.label_smoothing)
+        return weighted_loss(outputs.logits, targets["labels"], weights, settings.label_smoothing)
 
     def evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:
         logits = compute_logits(model, examples, EVALUATION_BATCH_SIZE, device)
@@ -78,13 +82,31 @@ def classifier_task(
     )
 
 
+def class_weights(labels: Sequence[int], classes: int, settings: Settings) -> Tensor | None:
+    """How much an example of each class counts, [classes], on average 1; None where all count alike."""
+    if settings.class_weights == "none":
+        return None
+    counts = torch.bincount(torch.tensor(labels), minlength=classes)
+    # A class that training never shows has no example that could count.
+    return len(labels) / (int((counts > 0).sum()) * counts.clamp(min=1))
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    """Mean cross-entropy, each row's times the weight of its class."""
+    if weights is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    # Not PyTorch's own weights: it divides by those of the batch, so that one computed in parts would be another.
+    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (losses * weights.to(labels.device)[labels]).mean()
+
+
 def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
     """The most probable label of each text, and its probability (0 … 1), by the model that a trial left in `folder`."""
     if not texts:
         return []
     quietly()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    model = load_trained(folder, AutoModelForSequenceClassification)
     return labelled(model, compute_logits(model, encode(tokenizer, texts), BATCH_SIZE, "cpu"))
 
 

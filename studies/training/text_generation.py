@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from studies.definition import Job
 from studies.text_generation import Text, read
 from studies.training.data import Encoded, padding_of
-from studies.training.models import load_classifier
+from studies.training.models import load_classifier, load_trained
 from studies.training.predict import outputs_of, quietly
 from studies.training.settings import Settings
 from studies.training.task import Batch, Evaluation, Task
@@ -79,7 +79,7 @@ def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         return []
     quietly()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    model = load_trained(folder, AutoModelForCausalLM)
     return [{"written": written} for written in go_on(model, tokenizer, texts)]
 
 

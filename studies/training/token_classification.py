@@ -14,11 +14,12 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrai
 from studies.definition import Job
 from studies.token_classification import Sentence, read
 from studies.training.data import Encoded, padding_of
-from studies.training.models import load_classifier
+from studies.training.models import load_classifier, load_trained
 from studies.training.predict import BATCH_SIZE, outputs_of, quietly
 from studies.training.settings import Settings
 from studies.training.spans import OUTSIDE, span_scores, spans
 from studies.training.task import EVALUATION_BATCH_SIZE, Batch, Evaluation, Task
+from studies.training.text_classification import class_weights, weighted_loss
 
 # What PyTorch's cross-entropy skips.
 _SKIPPED = -100
@@ -31,8 +32,10 @@ def prepare(job: Job, settings: Settings) -> Task:
         job.model, tags, max_length=settings.max_length, dropout=settings.dropout, head=AutoModelForTokenClassification
     )
 
+    weights = class_weights([tags.index(tag) for row in splits.train for tag in row.tags], len(tags), settings)
+
     def loss(outputs: Any, targets: Batch) -> Tensor:
-        return _loss(outputs.logits, targets["labels"], settings.label_smoothing)
+        return _loss(outputs.logits, targets["labels"], settings.label_smoothing, weights)
 
     def evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:
         return _evaluate(model, examples, device, tags, splits.validation)
@@ -70,8 +73,9 @@ def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         return []
     quietly()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForTokenClassification.from_pretrained(folder, use_safetensors=True)
-    names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    model = load_trained(folder, AutoModelForTokenClassification)
+    config: Any = model.config
+    names = [config.id2label[index] for index in range(config.num_labels)]
     rows = [Sentence(tuple(text.split()), (names[0],) * len(text.split())) for text in texts]
     tagged = _tag(model, encode_words(tokenizer, rows, names), BATCH_SIZE, "cpu", names, rows)[0]
     return [
@@ -80,7 +84,10 @@ def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+def _loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    if weights is not None:
+        marked = labels != _SKIPPED
+        return weighted_loss(logits[marked], labels[marked], weights, smoothing)
     return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_SKIPPED, label_smoothing=smoothing)
 
 

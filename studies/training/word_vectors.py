@@ -29,6 +29,7 @@ from studies.training.data import encode
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
 from studies.training.task import Task
+from studies.training.text_changes import text_changes
 from studies.training.text_classification import classifier_task, labelled
 from studies.word_vectors import GLOVE, MODEL_TYPE
 
@@ -155,7 +156,8 @@ def _prepare(kind: Kind, job: Job, settings: Settings) -> Task:
             model, tokenizer = _trained_before(kind, job.model, classes, settings)
     except (InvalidInput, OSError, ValueError) as error:
         raise TrialFailure("data", f"model {job.model!r} can't be loaded: {error}") from error
-    return classifier_task(model, tokenizer, splits, classes, settings, partial(encode, tokenizer))
+    change = text_changes(tokenizer, settings)
+    return classifier_task(model, tokenizer, splits, classes, settings, partial(encode, tokenizer), augment=change)
 
 
 def _on_glove(

@@ -20,12 +20,13 @@ from studies.errors import InvalidInput
 from tuner.client import Client, local_service
 from tuner.commands.follow import follow
 from tuner.commands.output import JsonFlag, console, number, params, print_json, read_study_file
+from tuner.commands.plan import plan
 from tuner.commands.trials import trials_table
 from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
 from tuner.pool.processes import LocalWorkers, end_of
 from tuner.settings import Settings
-from tuner.spec import StudySpec, check, parse
+from tuner.spec import StudySpec, check, facts_of, parse
 
 _START_SECONDS = 60.0
 _FREE_TO_DIFFER = {"name", "notes", "tags", "parallelism"}
@@ -39,16 +40,25 @@ def run(
     slots: Annotated[
         int | None, typer.Option(min=1, help="Trials at once; default: the study's parallelism, at most one per core.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file, say what would be done, and start nothing.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Search on this machine; Ctrl-C stops cleanly, and the same command goes on later."""
     raw = read_study_file(file)
     spec = parse({"name": file.stem} | raw)
-    check(spec)  # before anything is started
+    checked = check(spec)  # before anything is started
     folder = output or Path("models") / str(spec.name)
     if folder.exists() and output is not None:
         raise InvalidInput.at("--output", f"{folder} exists; give a new folder")
     console.stderr = as_json  # standard output is for the answer alone
+    for part in plan(checked):
+        console.print(part, soft_wrap=True, markup=False)
+    if dry_run:
+        if as_json:
+            print_json(checked.spec.model_dump(mode="json") | {"facts": facts_of(checked)})
+        return
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     settings = Settings()
@@ -89,11 +99,8 @@ def _conclude(client: Client, study: dict[str, Any], folder: Path) -> None:
         )
     else:
         download_model(client, best, folder)
-        console.print(
-            f"Best model: {folder}  (AutoModelForSequenceClassification.from_pretrained({str(folder)!r}))",
-            markup=False,
-            soft_wrap=True,
-        )
+        console.print(f"Best model: {folder}  (its README.md says what it is and how to load it)", markup=False, soft_wrap=True)
+        console.print(f"Ask it: tuner predict {study['name']} INPUT…", markup=False, soft_wrap=True)
     console.print("Compare the trials in a browser: tuner serve", markup=False)
 
 

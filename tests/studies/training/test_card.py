@@ -16,3 +16,12 @@ def test_a_model_folder_explains_itself(make_job: MakeJob) -> None:
     assert outcome.details["model"]["revision"] in card
     assert f"| torch | {outcome.details['versions']['torch']} |" in card
     assert "| animal | " in card
+    assert "AutoModelForSequenceClassification.from_pretrained(FOLDER)" in card
+
+
+def test_the_card_of_an_adapter_says_how_it_is_loaded(make_job: MakeJob) -> None:
+    job = make_job(epochs=1, train="lora")
+    DEFINITION.train(job, lambda metrics: Verdict(), keep_nothing)
+    card = (job.folder / "model" / "README.md").read_text("utf-8")
+    assert "peft.PeftModel.from_pretrained(" in card
+    assert f"`{job.model}`; or `tuner predict`" in card

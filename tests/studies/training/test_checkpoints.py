@@ -40,6 +40,9 @@ class Observer:
         # So large a step that the best epoch is not the last one before the interruption.
         {"learning_rate": 0.2, "schedule": "constant", "job_metric": "loss", "job_direction": "minimize"},
         {"accumulation": 2, "layer_decay": 0.5, "patience": 3, "warmup_ratio": 0.1},
+        {"gradual_unfreezing": 2, "optimizer": "sgd", "learning_rate": 0.1},
+        {"gradual_unfreezing": 1, "token_drop": 0.3, "token_swap": 0.3, "class_weights": "balanced"},
+        {"train": "lora", "frozen_layers": 1, "lora_dropout": 0.1, "gradual_unfreezing": 1},
     ],
     ids=lambda params: "-".join(f"{value}" for value in params.values()) or "default",
 )
@@ -58,7 +61,8 @@ def test_a_resumed_trial_ends_bit_for_bit_as_one_never_interrupted(
 
     assert first.reports + second.reports == whole.reports
     assert (resumed.values, resumed.epoch) == (expected.values, expected.epoch)
-    ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("second", "whole"))
+    file = "adapter_model.safetensors" if params.get("train") == "lora" else "model.safetensors"
+    ours, theirs = (load_file(tmp_path / name / "model" / file) for name in ("second", "whole"))
     assert ours.keys() == theirs.keys()
     assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
 

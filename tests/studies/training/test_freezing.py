@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from studies.errors import TrialFailure
-from studies.training.freezing import block_stack, freeze
+from studies.training.freezing import block_stack, freeze, levels, unfreeze
 
 SMALL: dict[str, Any] = {
     "vocab_size": 50,
@@ -127,6 +127,30 @@ def test_only_norms_or_biases_of_the_blocks_above_are_trained(policy: Any, part:
     names = [name for name in trained(model) if not name.startswith(("classifier", "bert.pooler"))]
     assert names
     assert all(part in name and name.startswith(("bert.encoder.layer.1.", "bert.encoder.layer.2.")) for name in names)
+
+
+def test_blocks_are_unfrozen_from_the_top() -> None:
+    model = build(CONFIGS[0][0])
+    freeze(model, 1)
+    parts = levels(model)
+    whole = trained(model)
+    seen = []
+    for count in range(5):
+        unfreeze(parts, count)
+        seen.append({name.split(".layer.")[1][0] for name in trained(model) if ".layer." in name})
+    assert seen == [set(), {"2"}, {"1", "2"}, {"1", "2"}, {"1", "2"}]
+    assert trained(model) == whole
+
+
+def test_what_feeds_the_blocks_is_unfrozen_last() -> None:
+    model: nn.Module = AutoModelForSeq2SeqLM.from_config(BART)  # type: ignore[no-untyped-call]
+    parts = levels(model)
+    assert len(parts) == 5
+    unfreeze(parts, 4)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen and not any(".layers." in name for name in frozen)
+    unfreeze(parts, 5)
+    assert len(trained(model)) == len(list(model.parameters()))
 
 
 def test_statistics_of_frozen_blocks_do_not_move() -> None:
