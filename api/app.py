@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api.dashboard import pages
+from api.dashboard.figures import load_plotly
 from api.deps import declared_role
 from api.errors import handle_errors
 from api.feed import Feed
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    load_plotly()
     with open_service(app.state.settings, on_deposed=app.state.on_deposed) as service:
         app.state.service = service
         app.state.feed = Feed(service.events)

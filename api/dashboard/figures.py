@@ -15,7 +15,7 @@ from api.dashboard.figures_of_objectives import pareto
 from api.dashboard.figures_of_parameters import contour, importances, parallel, rank, slice_
 from api.dashboard.figures_of_progress import curves, edf, history, timeline
 
-__all__ = ["FIGURES", "FigureInput", "figure_json"]
+__all__ = ["FIGURES", "FigureInput", "figure_json", "load_plotly"]
 
 FIGURES: Mapping[str, Callable[[FigureInput], go.Figure]] = {
     "history": history,
@@ -29,6 +29,22 @@ FIGURES: Mapping[str, Callable[[FigureInput], go.Figure]] = {
     "pareto": pareto,
     "timeline": timeline,
 }
+
+
+def load_plotly() -> None:
+    """Load what figures use of plotly: it loads its parts when they are first used, and two requests at once could deadlock."""
+    text = {"text": ""}
+    scatter = go.Scatter(line={}, marker={"line": {}, "colorbar": {"title": text}})
+    layout = go.Layout(
+        template=go.layout.Template(),
+        title={"subtitle": text},
+        xaxis={"title": text},
+        yaxis={"title": text},
+        legend={},
+        margin={},
+        annotations=[text | {"font": {}}],
+    )
+    figure_json(go.Figure([scatter, go.Bar(marker={"line": {}, "pattern": {}}), go.Contour()], layout))
 
 
 def figure_json(figure: go.Figure) -> str:

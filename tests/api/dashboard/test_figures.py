@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +13,8 @@ import pytest
 from api.dashboard.figures import FIGURES, FigureInput, figure_json
 from tests.api.dashboard.factories import a_study, a_trial, figure_input, many_trials, points
 from tuner.records import MetricPoint, Trial
+
+ROOT = Path(__file__).parents[3]
 
 
 def as_json(figure: go.Figure) -> dict[str, Any]:
@@ -115,3 +120,22 @@ def test_backgrounds_are_transparent_and_the_zoom_is_kept(name: str) -> None:
     layout = FIGURES[name](figure_input(many_trials(20), study=a_study(direction="minimize"))).layout
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
     assert layout.uirevision == "keep"
+
+
+def test_all_of_plotly_that_figures_use_is_loaded_before_the_first_request() -> None:
+    code = """
+import sys
+from api.dashboard.figures import FIGURES, figure_json, load_plotly
+from api.dashboard.figures_of_studies import STUDY_FIGURES, StudyLine
+from tests.api.dashboard.factories import START, a_study, figure_input, many_trials
+load_plotly()
+before = set(sys.modules)
+for figure in FIGURES.values():
+    for trials in (many_trials(40), []):
+        figure_json(figure(figure_input(trials, importances=lambda: {"learning_rate": 0.6, "epochs": 0.4})))
+for figure in STUDY_FIGURES.values():
+    figure_json(figure([StudyLine(study=a_study(), trials=many_trials(9), held={})], START))
+print(sorted(name for name in set(sys.modules) - before if name.startswith(("plotly", "_plotly_utils", "narwhals"))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
