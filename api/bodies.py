@@ -121,11 +121,31 @@ class WorkerBody(Body):
     versions: dict[Name, Annotated[Text, Field(max_length=200)]] = {}
 
 
+class GpusBody(Body):
+    """How busy a worker's GPUs are; `set_aside` says of one that has vanished why no trial gets it."""
+
+    class Gpu(Body):
+        """One device."""
+
+        id: Name
+        name: Name
+        memory: Count  # bytes
+        memory_used: Count | None = None
+        utilisation: Annotated[int, Field(ge=0, le=100)] | None = None
+        set_aside: LongText | None = None
+
+    gpus: Annotated[list[Gpu], Field(max_length=1024)]
+
+
 class LeaseBody(Body):
-    """A worker asks for a trial, of these studies (names or ids) or of any, and waits so long for one to come up."""
+    """A worker asks for a trial, of these studies (names or ids) or of any, and waits so long for one to come up.
+
+    `gpus`: how many the trial may take, which is how many of the worker's are free; null: all of them.
+    """
 
     worker_id: Name
     studies: Annotated[list[Name], Field(max_length=1000)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=1024)] | None = None
     wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 

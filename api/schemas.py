@@ -286,6 +286,12 @@ class WorkerAnswer(Answer):
     running: list[RunningTrial]
 
 
+class DemandAnswer(Answer):
+    """Trials that run or could begin now, of all running studies."""
+
+    trials: int
+
+
 class RegisteredAnswer(Answer):
     """The name under which a worker asks for trials."""
 

@@ -8,7 +8,7 @@ from tuner.db.engine import Connection
 from tuner.db.lease_rows import lease_time
 from tuner.db.trial_rows import best_trial, trials_of
 from tuner.records import Study, Trial
-from tuner.spec import direction_of
+from tuner.spec import direction_of, gpus_of_trial
 
 
 def exhausted(connection: Connection, study: Study, now: datetime) -> str | None:
@@ -27,7 +27,7 @@ def limit_reached(connection: Connection, study: Study, now: datetime) -> str | 
     budget = study.spec.budget
     if budget.hours is not None and hours(connection, study.id, now) >= budget.hours:
         return f"trials have run for {budget.hours:g} hours"
-    if budget.gpu_hours is not None and gpu_hours(connection, study.id, now) >= budget.gpu_hours:
+    if budget.gpu_hours is not None and gpu_hours(connection, study, now) >= budget.gpu_hours:
         return f"{budget.gpu_hours:g} GPU-hours are used"
     maximize = direction_of(study.spec) == "maximize"
     if budget.target is not None:
@@ -50,10 +50,13 @@ def hours(connection: Connection, study_id: str, now: datetime) -> float:
     return seconds / 3600
 
 
-def gpu_hours(connection: Connection, study_id: str, now: datetime) -> float:
-    """Hours for which trials of the study held a GPU: one each, on workers that have any."""
-    held = lease_time(connection, study_id)
-    return sum(((ended or now) - granted).total_seconds() for granted, ended, gpus in held if gpus) / 3600
+def gpu_hours(connection: Connection, study: Study, now: datetime) -> float:
+    """Hours for which trials of the study held GPUs, times how many each."""
+    held = lease_time(connection, study.id)
+    return (
+        sum(((ended or now) - granted).total_seconds() * gpus_of_trial(study.spec, len(gpus)) for granted, ended, gpus in held)
+        / 3600
+    )
 
 
 def trials_since_gain(trials: list[Trial], maximize: bool) -> int:

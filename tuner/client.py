@@ -137,11 +137,23 @@ class Client:
         with well_formed("a worker's registration"):
             return str(answer["worker_id"])
 
+    def tell_gpus(self, worker_id: str, gpus: Sequence[Mapping[str, Any]]) -> None:
+        """How busy a worker's GPUs are; it counts as a sign of life."""
+        self.call("PATCH", f"/workers/{worker_id}", body={"gpus": list(gpus)})
+
     def lease(
-        self, worker_id: str, *, studies: Sequence[str] | None = None, wait_seconds: float = _LONG_POLL_SECONDS
+        self,
+        worker_id: str,
+        *,
+        studies: Sequence[str] | None = None,
+        gpus: int | None = None,
+        wait_seconds: float = _LONG_POLL_SECONDS,
     ) -> LeasedTrial | None:
-        """A trial to train, or None if none came up within `wait_seconds`; `studies`, by name or id, limits whose."""
-        body = {"worker_id": worker_id, "studies": studies, "wait_seconds": wait_seconds}
+        """A trial to train, or None if none came up within `wait_seconds`.
+
+        `studies`, by name or id, limits whose; `gpus` how many it may want: those of the worker that are free now.
+        """
+        body = {"worker_id": worker_id, "studies": studies, "gpus": gpus, "wait_seconds": wait_seconds}
         answer = self.call("POST", "/leases", body=body, timeout=wait_seconds + 30)
         with well_formed("a lease"):
             return None if answer is None else LeasedTrial(self, answer)

@@ -23,6 +23,7 @@ from tuner.ledger import Change, Ledger
 from tuner.objectives import final_values
 from tuner.promotion import PROMOTED_LATER, SET_ASIDE, next_to_promote, promote, set_aside
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
+from tuner.reservations import Reservations
 from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
 from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
@@ -66,6 +67,7 @@ class Manager:
         self.ledger = ledger
         self.lease_time = timedelta(seconds=lease_seconds)
         self.tick = min(timedelta(seconds=5), self.lease_time / 4)  # how often `expire` is to be called
+        self.reservations = Reservations(patience=self.lease_time / 2, silence=self.lease_time)
 
     def register(
         self, *, host: str, pid: int, gpus: Sequence[Mapping[str, Any]], versions: Mapping[str, str], now: datetime
@@ -81,18 +83,24 @@ class Manager:
 
         return self.ledger.change(work)
 
-    def lease(self, worker_id: str, *, studies: Sequence[str] | None = None, now: datetime) -> Lease | None:
-        """A trial for the worker, or None if there is nothing to do for it just now. Raises NotFound for an unknown worker."""
+    def lease(
+        self, worker_id: str, *, studies: Sequence[str] | None = None, gpus: int | None = None, now: datetime
+    ) -> Lease | None:
+        """A trial for the worker, which has so many `gpus` free (None: all), or None if there is nothing to do for it just now.
+
+        Raises NotFound for an unknown worker.
+        """
 
         def work(change: Change) -> Lease | None:
             worker = worker_rows.see_worker(change.connection, worker_id, now)
             if worker is None:
                 raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
-            for study in study_rows.running_studies(change.connection, studies):
-                if _fits(study, worker):
-                    trial = self._next_trial(change, study, worker_id, now)
-                    if trial is not None:
-                        return self._lease(change, study, trial)
+            running = study_rows.running_studies(change.connection, studies)
+            for study in self.reservations.order(change.connection, running, worker, gpus, all_of_them=studies is None, now=now):
+                trial = self._next_trial(change, study, worker_id, now)
+                if trial is not None:
+                    self.reservations.granted(study.id)
+                    return self._lease(change, study, trial)
             return None
 
         return self.ledger.change(work)
@@ -480,11 +488,6 @@ def _scores(points: Sequence[MetricPoint], metric: str) -> list[MetricPoint]:
 def _at_its_end(study: Study, trial: Trial, score: MetricPoint) -> bool:
     epochs = epochs_of(study.spec, trial.params)
     return epochs is not None and score.epoch is not None and score.epoch >= epochs
-
-
-def _fits(study: Study, worker: Worker) -> bool:
-    wanted = study.spec.resources.gpus
-    return wanted == "auto" or wanted <= len(worker.gpus)
 
 
 def _study_of(change: Change, trial: Trial) -> Study:

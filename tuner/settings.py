@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     worker_token_file: Path | None = None  # where the service leaves a worker token for the machines that can read it
     lease_seconds: float = Field(default=60.0, gt=0)  # a worker silent for so long has lost its trial
     allowed_sources: Names | None = None  # patterns of paths and hub ids that studies may name; None: any
+    fake_gpus: str | None = None  # an invented inventory in place of a worker's GPUs, `4x24GB`: to try things out
     check_data: bool = True  # read a study's data before it starts; off where only workers can see the data
     activation_bytes: int = Field(default=10_000_000_000, ge=0)  # of states of frozen prefixes, kept on a worker's disk
     max_body_bytes: int = Field(default=1_000_000, gt=0)  # of a JSON request

@@ -431,3 +431,9 @@ def facts_of(checked: CheckedStudy) -> dict[str, Any]:
     """What `records.Facts` holds, as it is stored."""
     facts: dict[str, Any] = asdict(checked.data) if checked.data else {}
     return facts | {"blocks": checked.model.blocks, "trained_parameters": checked.model.trained_parameters}
+
+
+def gpus_of_trial(spec: StudySpec, there: int) -> int:
+    """How many GPUs a trial of the study takes on a worker that has so many."""
+    wanted = spec.resources.gpus
+    return min(1, there) if wanted == "auto" else wanted

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import Any
 
 import structlog
 
@@ -32,6 +33,9 @@ _LONGEST_TMPDIR = 107 - 32
 
 # The BERT module is what transformers would import at the first trial, like most models of its family.
 _PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
+
+# What CUDA says of a device that is broken or gone; whatever the trial did, another device would have done better.
+_BROKEN_HARDWARE = ("uncorrectable ECC error", "no CUDA-capable device is detected", "device is lost", "has fallen off the bus")
 
 Message = Sequence[Metric] | Checkpoint | Outcome | TrialFailure
 
@@ -100,14 +104,14 @@ def warm_up() -> None:
     process.join()
 
 
-def detect_gpus() -> list[dict[str, object]]:
-    """Name and memory (bytes) of each CUDA device. Asked in a child: a process that has touched CUDA can't fork."""
+def detect_gpus() -> list[dict[str, Any]]:
+    """Id, name and memory (bytes) of each device that torch can use here. Asked in a child: who has touched CUDA can't fork."""
     ours, theirs = _context().Pipe(duplex=False)
     process = _context().Process(target=_tell_gpus, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     try:
-        gpus: list[dict[str, object]] = ours.recv()
+        gpus: list[dict[str, Any]] = ours.recv()
     except EOFError:
         gpus = []
     process.join()
@@ -127,8 +131,12 @@ def _nothing() -> None:
 def _tell_gpus(pipe: Connection) -> None:
     import torch  # only ever in a trial's process
 
+    # Where this process sees only some of the machine's devices, torch counts among those.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
     properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    pipe.send([{"name": device.name, "memory": device.total_memory} for device in properties])
+    named = zip(names, properties, strict=False)
+    pipe.send([{"id": name.strip(), "name": device.name, "memory": device.total_memory} for name, device in named])
 
 
 def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
@@ -157,7 +165,9 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
 
 
 def _kind(error: Exception) -> FailureKind:
-    return "oom" if type(error).__name__ == "OutOfMemoryError" else "code"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "oom"
+    return "hardware" if any(words in str(error) for words in _BROKEN_HARDWARE) else "code"
 
 
 def _end_with_worker() -> None:

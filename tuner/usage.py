@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner.comparison import flat
 from tuner.records import Trial
+from tuner.spec import StudySpec, gpus_of_trial
 
 Held = tuple[datetime, datetime | None, Any]  # (granted, ended, GPUs of the worker), see `lease_rows.lease_time`
 
@@ -25,12 +26,12 @@ class Usage:
     failures: Mapping[str, int]  # kind → trials
 
 
-def usage(trials: Sequence[Trial], held: Sequence[Held], *, now: datetime) -> Usage:
+def usage(trials: Sequence[Trial], held: Sequence[Held], spec: StudySpec, *, now: datetime) -> Usage:
     spared = [hours for trial in trials if trial.state == "pruned" and (hours := spared_by_pruning(trial)) is not None]
     cached = [hours for trial in trials if (hours := spared_by_activations(trial)) is not None]
     return Usage(
         worker_hours=sum(_hours(granted, ended, now) for granted, ended, _ in held),
-        gpu_hours=sum(_hours(granted, ended, now) for granted, ended, gpus in held if gpus),
+        gpu_hours=sum(_hours(granted, ended, now) * gpus_of_trial(spec, len(gpus)) for granted, ended, gpus in held),
         pruning_saved_hours=sum(spared) if spared else None,
         activations_saved_hours=sum(cached) if cached else None,
         failures=dict(Counter(trial.failure_kind for trial in trials if trial.failure_kind is not None)),

@@ -1,22 +1,22 @@
 """A worker: leases trials from a service, trains each in a process of its own, reports every epoch.
 
-Each slot is a thread that holds at most one trial; training happens in the trial's process, so that slots do not
-hinder each other and a trial that dies takes nothing with it.
+It asks for a trial whenever it has room for one (`tuner/places.py`). Each trial that it holds has a thread here; training
+happens in the trial's process, so that trials do not hinder each other and one that dies takes nothing with it.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -24,105 +24,177 @@ from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, 
 from studies.errors import InvalidInput, TrialFailure
 from tuner.allowed import check_allowed
 from tuner.client import Client
-from tuner.errors import Refused, ServiceError
+from tuner.errors import Refused, ServiceError, TunerError
+from tuner.gpu_watch import GpuWatch
+from tuner.gpus import Inventory
 from tuner.leased_trial import LeasedTrial
 from tuner.outbox import passes
-from tuner.spec import data_spec, direction_of, objective_of, parse
-from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
+from tuner.places import Places, Slot
+from tuner.spec import data_spec, direction_of, gpus_of_trial, objective_of, parse
+from tuner.trial_process import Message, TrialProcess
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
+Ending = Outcome | TrialFailure | Verdict
 # How long a trial that was told to stop may go on before it is killed; longer where it can still leave a checkpoint.
 _GRACE_SECONDS = 3.0
-_GRACE_SECONDS_TO_KEEP = 10.0
+_GRACE_SECONDS_TO_KEEP = 8.0
 _POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slot:
-    """A place for one trial."""
-
-    index: int
-    gpu: int | None  # which of the machine's devices; None: CPU
-    threads: int
+_WAIT_SECONDS = 2.0  # of the service, for a trial to come up: meanwhile nothing is heard of room that becomes free
+_GPU_SECONDS = 10.0  # between two looks at the GPUs
 
 
 class Worker:
-    """Trains trials until `stop` is set; a trial that it then holds is given back."""
+    """Trains trials until `stopping` is set; a trial that it then holds is given back."""
 
     def __init__(
         self,
         client: Client,
-        slots: Sequence[Slot],
+        places: Places,
+        inventory: Inventory,
         *,
         folder: Path,
         studies: Sequence[str] | None = None,
         allowed_sources: Sequence[str] | None = None,
         shared: Path | None = None,
         shared_bytes: int = 0,
+        most_idle_seconds: float | None = None,
     ) -> None:
-        """`shared` is where trials share what is computed once, up to `shared_bytes`."""
+        """`shared` is where trials share what is computed once, up to `shared_bytes`. After `most_idle_seconds` without a
+        trial the worker ends."""
         self.client = client
-        self.slots = slots
+        self.places, self.gpus = places, GpuWatch(inventory, places)
         self.folder = folder
         self.studies = studies
         self.allowed_sources = allowed_sources
         self.shared, self.shared_bytes = shared, shared_bytes
+        self.most_idle_seconds = most_idle_seconds
         self.stopping = threading.Event()
         self.worker_id = ""
+        self._trials: list[threading.Thread] = []
 
-    def run(self, gpus: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Returns once `stopping` is set and every trial has been given back. Raises Refused if the service wants no worker."""
-        self.worker_id = self._patiently(lambda: self.client.register(gpus, versions()))
-        threads = [threading.Thread(target=self._serve, args=(slot,), name=f"slot-{slot.index}") for slot in self.slots]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    def run(self) -> None:
+        """Returns once `stopping` is set and every trial has been given back.
 
-    def _serve(self, slot: Slot) -> None:
-        while not self.stopping.is_set():
-            try:
-                trial = self._patiently(lambda: self.client.lease(self.worker_id, studies=self.studies, wait_seconds=2.0))
-                if trial is not None:
-                    trial.give_up = self.stopping
-                    self._train(slot, trial)
-            except Refused as refusal:
-                if refusal.status != 409:
-                    log.error("the service refused this worker", status=refusal.status, detail=refusal.detail)
-                    self.stopping.set()
-            except OSError as error:
-                # A full disk, too many processes: the next trial would fare no better here, but would elsewhere.
-                log.error("this machine can train no more trials", error=str(error))
+        Raises Refused if the service wants no worker, TunerError if no GPU is left.
+        """
+        self.worker_id = self._patiently(lambda: self.client.register(self.gpus.seen(), versions()))
+        watch = threading.Thread(target=self._tell_gpus, name="gpus", daemon=True)
+        watch.start()
+        idle_since = time.monotonic()
+        while not self.stopping.is_set() and self.places.usable:
+            self._trials = [thread for thread in self._trials if thread.is_alive()]
+            if self._ask() or self._trials:
+                idle_since = time.monotonic()
+            elif self.most_idle_seconds is not None and time.monotonic() - idle_since >= self.most_idle_seconds:
+                log.info("nothing to do; this worker ends", seconds=self.most_idle_seconds)
                 self.stopping.set()
+        for thread in self._trials:
+            thread.join()
+        self.stopping.set()
+        watch.join()
+        if not self.places.usable:
+            raise TunerError(f"no GPU of this worker is left: {'; '.join(self.places.lost().values())}")
+
+    def _ask(self) -> bool:
+        """Ask for a trial if there is room for one, and start it; whether one came."""
+        room = self.places.room()
+        if room is None:
+            self.places.wait(_POLL_SECONDS)
+            return False
+        studies = room.studies or self.studies
+        with self._surviving():
+            trial = self._patiently(
+                lambda: self.client.lease(self.worker_id, studies=studies, gpus=room.gpus, wait_seconds=_WAIT_SECONDS)
+            )
+            if trial is None:
+                if self._trials:  # perhaps what waits there needs the room that they will leave
+                    self.places.wait(_POLL_SECONDS)
+                return False
+            trial.give_up = self.stopping
+            wanted = gpus_of_trial(parse(trial.spec), len(self.gpus.inventory.gpus))
+            slot = self.places.take(wanted, trial.study_id, trial.number)
+            if slot is None:  # a device went while the service answered
+                with trial:
+                    trial.release()
+                return False
+            thread = threading.Thread(target=self._serve, args=(slot, trial), name=f"slot-{slot.index}")
+            self._trials.append(thread)
+            thread.start()
+            return True
+        return False
+
+    def _serve(self, slot: Slot, trial: LeasedTrial) -> None:
+        try:
+            with self._surviving():
+                self._train(slot, trial)
+        finally:
+            self.places.give_back(slot)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """What goes wrong with one trial ends the worker only where the next would fare no better."""
+        try:
+            yield
+        except Refused as refusal:
+            if refusal.status != 409:
+                log.error("the service refused this worker", status=refusal.status, detail=refusal.detail)
+                self.stopping.set()
+        except OSError as error:
+            # A full disk, too many processes: the next trial would fare no better here, but would elsewhere.
+            log.error("this machine can train no more trials", error=str(error))
+            self.stopping.set()
+        except ServiceError as error:
+            if not self.stopping.is_set():
+                log.warning("a trial could not be reported to its end", error=str(error))
+
+    def _tell_gpus(self) -> None:
+        """Tell the service now and then how busy the GPUs are; by the way it is noticed which are gone."""
+        while self.gpus.inventory.gpus and not self.stopping.wait(_GPU_SECONDS):
+            try:
+                self.client.tell_gpus(self.worker_id, self.gpus.seen())
             except ServiceError as error:
-                if not self.stopping.is_set():
-                    log.warning("a trial could not be reported to its end", error=str(error))
+                log.warning("the service was not told how busy the GPUs are", error=str(error))
 
     def _train(self, slot: Slot, trial: LeasedTrial) -> None:
         folder = Path(tempfile.mkdtemp(prefix=f"{trial.study_id}-{trial.number}-", dir=self.folder))
         log.info("trial started", study=trial.study_id, trial=trial.number, attempt=trial.attempt, slot=slot.index)
         try:
             with trial:
-                self._end(trial, self._run(trial, slot, folder), folder)
+                self._end(trial, self._blamed(trial, slot, self._run(trial, slot, folder)), folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
 
-    def _run(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Outcome | TrialFailure | Verdict:
+    def _run(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Ending:
         try:
             job = self._job(trial, slot, folder)
         except InvalidInput as error:
             return TrialFailure("data", f"on {platform.node()}: {error}")
-        process = TrialProcess(job, environment_of(slot, job.device))
+        process = TrialProcess(job, environment_of(slot))
         try:
-            return self._follow(trial, process)
+            return self._follow(trial, slot, process)
         finally:
             process.end()
 
+    def _blamed(self, trial: LeasedTrial, slot: Slot, ending: Ending) -> Ending:
+        """The same ending, unless it was not the trial's own doing: its GPU is gone, or others had taken its memory."""
+        if isinstance(ending, Outcome) and slot.gpus:
+            self.places.measured(trial.study_id, int(ending.details.get("memory", {}).get("peak", 0)))
+        if not isinstance(ending, TrialFailure):
+            return ending
+        if (lost := self.gpus.lost(slot, look=True)) is not None:
+            return lost
+        if ending.kind == "oom" and slot.shared:
+            log.info("out of memory beside others; next time without them", study=trial.study_id, trial=trial.number)
+            self.places.ran_out(trial.study_id, trial.number)
+            return Verdict(stop=True, reason="preempted")
+        return ending
+
     def _job(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
         check_allowed(parse(trial.spec), self.allowed_sources)
-        job = replace(job_of(trial, slot, folder), shared=self.shared, shared_bytes=self.shared_bytes)
+        device = self.gpus.inventory.device if slot.gpus else "cpu"
+        job = replace(job_of(trial, slot, folder, device), shared=self.shared, shared_bytes=self.shared_bytes)
         if trial.resume is None:
             return job
         file = folder / "resume.safetensors"
@@ -135,7 +207,7 @@ class Worker:
             return job
         return replace(job, resume=file)
 
-    def _follow(self, trial: LeasedTrial, process: TrialProcess) -> Outcome | TrialFailure | Verdict:
+    def _follow(self, trial: LeasedTrial, slot: Slot, process: TrialProcess) -> Ending:
         """Pass reports on and verdicts back until the trial ends, or is killed: over its time, or deaf to its verdict."""
         deadline: float | None = None
         watch = Watch(trial)
@@ -148,6 +220,8 @@ class Worker:
             elif message is not None:
                 watch.heard()
                 process.reply(self._report(trial, message))
+            if (lost := self.gpus.lost(slot)) is not None:
+                return lost
             told = Verdict(stop=True, reason="preempted") if self.stopping.is_set() else trial.verdict
             if told.stop:
                 grace = _GRACE_SECONDS_TO_KEEP if told.reason in RESUMED_LATER else _GRACE_SECONDS
@@ -161,7 +235,7 @@ class Worker:
         verdict = trial.report_metrics(metrics)
         return Verdict(stop=True, reason="preempted") if self.stopping.is_set() and not verdict.stop else verdict
 
-    def _end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
+    def _end(self, trial: LeasedTrial, ending: Ending, folder: Path) -> None:
         """Tell how the trial ended. A result that the service will not have is a failure, or it would be trained for ever."""
         try:
             self._tell_end(trial, ending, folder)
@@ -170,7 +244,7 @@ class Worker:
                 raise
             trial.fail("code", f"the service refused the result ({refusal.status}): {refusal.detail}")
 
-    def _tell_end(self, trial: LeasedTrial, ending: Outcome | TrialFailure | Verdict, folder: Path) -> None:
+    def _tell_end(self, trial: LeasedTrial, ending: Ending, folder: Path) -> None:
         if isinstance(ending, Outcome) and ending.stopped is None:
             trial.heard()  # what it reported while the service was away may have been judged by now
         if trial.verdict.reason == "lost":
@@ -218,7 +292,7 @@ class Watch:
         return self.timeouts.exceeded(seconds=self._before + now - self._began, silent=now - self._heard)
 
 
-def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
+def job_of(trial: LeasedTrial, slot: Slot, folder: Path, device: str) -> Job:
     """What the trial's process is given."""
     spec = parse(trial.spec)
     return Job(
@@ -231,7 +305,7 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
         data_seed=spec.seed,
         seed=trial.seed,
         fingerprint=trial.fingerprint,
-        device="cpu" if slot.gpu is None or spec.resources.gpus == 0 else "cuda",
+        device=device,
         threads=slot.threads,
         legs=tuple(trial.legs),
         eval_every=spec.eval_every,
@@ -239,24 +313,13 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path) -> Job:
     )
 
 
-def environment_of(slot: Slot, device: str) -> dict[str, str]:
+def environment_of(slot: Slot) -> dict[str, str]:
     """The variables that hold a trial to its slot; without CUDA_VISIBLE_DEVICES it would see every GPU."""
-    visible = "" if slot.gpu is None or device == "cpu" else _name_of_gpu(slot.gpu)
-    return {"CUDA_VISIBLE_DEVICES": visible, "OMP_NUM_THREADS": str(slot.threads)}
-
-
-def _name_of_gpu(index: int) -> str:
-    """Where this worker itself sees only some of the machine's GPUs, `index` counts among those."""
-    ours = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return ours.split(",")[index].strip() if ours else str(index)
-
-
-def make_slots(gpus: int, wanted: int | None) -> list[Slot]:
-    """One slot per GPU; on a machine without, one per four cores. `wanted` overrides the number."""
-    cores = os.cpu_count() or 1
-    count = wanted or gpus or max(1, cores // 4)
-    threads = max(1, cores // count)
-    return [Slot(index=index, gpu=index % gpus if gpus else None, threads=threads) for index in range(count)]
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpu.id for gpu in slot.gpus),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # devices may be known by number, and by default CUDA numbers the fastest first
+        "OMP_NUM_THREADS": str(slot.threads),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -268,9 +331,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def prepare() -> list[dict[str, Any]]:
-    """Start the process that trials are forked from, and look for GPUs; returns them."""
-    warm_up()
-    return detect_gpus()

@@ -36,9 +36,11 @@ async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, fe
     studies = None if body.studies is None else await run_in_threadpool(_ids, service, body.studies)
     deadline = asyncio.get_running_loop().time() + body.wait_seconds
     while True:
-        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=studies, now=utc_now())
+        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=studies, gpus=body.gpus, now=utc_now())
         if lease is not None:
             break
+        if service.manager.reservations.keeps(body.worker_id):
+            return Response(status_code=204)  # what it waits for happens where it is
         following = await _work_may_be_there(feed, seen, deadline)
         if following is None or await request.is_disconnected():
             return Response(status_code=204)

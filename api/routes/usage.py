@@ -28,4 +28,4 @@ def show_usage(study: StudyDep, service: ServiceDep, now: Now) -> UsageAnswer:
     with service.ledger.read() as connection:
         held = lease_rows.lease_time(connection, study.id)
         trials = service.trials.trials_of(connection, study.id, now=now)
-    return UsageAnswer.model_validate(usage(trials, held, now=now))
+    return UsageAnswer.model_validate(usage(trials, held, study.spec, now=now))

@@ -52,6 +52,8 @@ ROLES: dict[str, Role | None] = {
     "GET /api/v1/tokens": "admin",
     "DELETE /api/v1/tokens/{token_id}": "admin",
     "POST /api/v1/workers": "worker",
+    "PATCH /api/v1/workers/{worker_id}": "worker",
+    "GET /api/v1/workers/demand": "worker",
     "POST /api/v1/leases": "worker",
     "POST /api/v1/leases/{lease_id}/heartbeat": "worker",
     "POST /api/v1/leases/{lease_id}/metrics": "worker",
@@ -98,7 +100,9 @@ def routes() -> dict[str, APIRoute]:
 def address(name: str) -> tuple[str, str]:
     """A request for things that do not exist: whoever has the role is told so, whoever has not is told that first."""
     method, path = name.split(" ")
-    filled = path.format(study_id="nothing", number=9, lease_id="nothing", token_id="nothing", name="nothing", version="none")
+    filled = path.format(
+        study_id="nothing", number=9, lease_id="nothing", token_id="nothing", worker_id="nothing", name="nothing", version="none"
+    )
     return method, filled
 
 

@@ -52,7 +52,7 @@ def test_gpu_hours_count_one_gpu_for_every_attempt(service: Service, clock: Cloc
     assert bench.lease().trial == lost.trial
     clock.forward(1800)
     with service.ledger.read() as connection:
-        assert gpu_hours(connection, bench.study_id, clock()) == pytest.approx(1.5)
+        assert gpu_hours(connection, bench.study(), clock()) == pytest.approx(1.5)
     assert reason(bench) is None
     clock.forward(1800)
     assert reason(bench) == "2 GPU-hours are used"

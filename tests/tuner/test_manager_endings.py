@@ -228,7 +228,7 @@ def test_hours_are_never_overshot(service: Service, clock: Clock, limit: str, gp
                 service.manager.heartbeat(str(trial.lease_id), now=clock())
         clock.forward(service.manager.tick.total_seconds())
     with service.ledger.read() as connection:
-        used = (hours if limit == "hours" else gpu_hours)(connection, bench.study_id, clock())
+        used = hours(connection, bench.study_id, clock()) if limit == "hours" else gpu_hours(connection, bench.study(), clock())
     assert 0.01 < used <= 0.02
     assert {trial.state for trial in bench.trials()} <= {"completed", "stopped"}
 

@@ -178,7 +178,7 @@ def test_a_trial_dies_with_its_worker(texts: Path, tmp_path: Path) -> None:
 
 def test_warming_up_and_looking_for_gpus_leaves_no_process_behind() -> None:
     warm_up()
-    assert all({"name", "memory"} == set(gpu) for gpu in detect_gpus())
+    assert all({"id", "name", "memory"} == set(gpu) for gpu in detect_gpus())
 
 
 # A training that starts a process in a session of its own, then sits in C code with Python's lock: none of its threads runs.

@@ -6,16 +6,25 @@ from datetime import timedelta
 import pytest
 
 from tests.api.dashboard.factories import START, a_trial
+from tests.simulation import study_body
+from tuner.spec import parse
 from tuner.usage import spared_by_activations, spared_by_pruning, usage
 
 HOUR = timedelta(hours=1)
+SPEC = parse(study_body())
 
 
 def test_hours_of_workers_and_gpus() -> None:
     held = [(START, START + HOUR, [{"name": "L4"}]), (START, None, [])]
-    spent = usage([], held, now=START + 3 * HOUR)
+    spent = usage([], held, SPEC, now=START + 3 * HOUR)
     assert (spent.worker_hours, spent.gpu_hours) == (4.0, 1.0)
     assert (spent.pruning_saved_hours, spent.activations_saved_hours, dict(spent.failures)) == (None, None, {})
+
+
+def test_a_trial_of_several_gpus_uses_all_of_them() -> None:
+    held = [(START, START + HOUR, [{"name": "L4"}] * 8)]
+    spec = parse(study_body(resources={"gpus": 4}))
+    assert usage([], held, spec, now=START).gpu_hours == 4.0
 
 
 def test_a_pruned_trial_spares_the_epochs_that_it_did_not_train() -> None:
@@ -24,7 +33,7 @@ def test_a_pruned_trial_spares_the_epochs_that_it_did_not_train() -> None:
     assert spared_by_pruning(trial) == pytest.approx(50 / 3600)
     assert spared_by_pruning(replace(trial, epoch=None)) is None
     assert spared_by_pruning(replace(trial, params={})) is None
-    assert usage([trial], [], now=START).pruning_saved_hours == pytest.approx(50 / 3600)
+    assert usage([trial], [], SPEC, now=START).pruning_saved_hours == pytest.approx(50 / 3600)
 
 
 def test_what_the_activation_cache_spared_is_what_workers_told() -> None:
@@ -35,4 +44,4 @@ def test_what_the_activation_cache_spared_is_what_workers_told() -> None:
 
 def test_failures_by_kind() -> None:
     trials = [a_trial(0, "failed", failure_kind="oom"), a_trial(1, "failed", failure_kind="oom"), a_trial(2, value=0.5)]
-    assert usage(trials, [], now=START).failures == {"oom": 2}
+    assert usage(trials, [], SPEC, now=START).failures == {"oom": 2}

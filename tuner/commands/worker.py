@@ -11,39 +11,52 @@ from typing import Annotated
 import structlog
 import typer
 
+from studies.errors import InvalidInput
 from tuner.client import Client
 from tuner.commands.serve import configure_logs
+from tuner.gpu_watch import prepare
+from tuner.places import Places
 from tuner.settings import Settings
-from tuner.worker import Worker, make_slots, prepare
+from tuner.worker import Worker
 
 log = structlog.get_logger()
 
 
 def worker(
     server: Annotated[str | None, typer.Option("--server", help="The service's address; or TUNER_SERVER.")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at once; default: one per GPU, else one per 4 cores.")] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at once; default: one per GPU, else one per 4 cores."),
+    ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Use only the first so many GPUs; 0: CPU only.")] = None,
+    pack: Annotated[bool, typer.Option(help="Several trials on one GPU, as far as the memory that was measured allows.")] = False,
     study: Annotated[list[str] | None, typer.Option(help="Train for these studies only (names or ids).")] = None,
+    end_when_idle: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without a trial.")] = None,
 ) -> None:
     """Lease trials from a service and train them until ended by Ctrl-C or SIGTERM; trials it holds are given back."""
     configure_logs()
+    if pack and slots is not None:
+        raise InvalidInput.at("--slots", "with --pack the memory of the GPUs decides how many trials they train at once")
     # Before anything imports transformers, here or in a trial's process. Nothing is fetched behind the user's back: a model
     # is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
     with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
-        found = [] if gpus == 0 else prepare()[:gpus]
         settings = Settings()
+        inventory = prepare(settings.fake_gpus, gpus)
+        places = Places(inventory.gpus, slots=slots, pack=pack)
         agent = Worker(
             client,
-            make_slots(len(found), slots),
+            places,
+            inventory,
             folder=Path(folder),
             studies=study,
             allowed_sources=settings.allowed_sources,
             shared=settings.activations,
             shared_bytes=settings.activation_bytes,
+            most_idle_seconds=end_when_idle,
         )
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: agent.stopping.set())
-        log.info("worker ready", server=client.server, slots=len(agent.slots), gpus=len(found))
-        agent.run(found)
+        log.info("worker ready", server=client.server, slots=places.count, gpus=len(inventory.gpus))
+        agent.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     exists,
@@ -131,6 +133,36 @@ def claim_number(connection: Connection, study_id: str) -> int | None:
     """
     claimed = connection.execute(_CLAIM, {"study": study_id}).scalar_one_or_none()
     return None if claimed is None else claimed - 1
+
+
+def could_start(connection: Connection, study: Study) -> bool:
+    """Whether a trial of the study, which runs, could begin now if a worker had room for it."""
+    return _startable(study, _unfinished(connection, study.id)) > 0
+
+
+def demand(connection: Connection) -> list[tuple[Study, int]]:
+    """Every running study, and how many of its trials run or could begin now."""
+    found = []
+    for study in running_studies(connection):
+        unfinished = _unfinished(connection, study.id)
+        # Those that were set aside are promoted when a worker asks.
+        least = 1 if unfinished["set aside"] else 0
+        found.append((study, max(least, unfinished["running"] + _startable(study, unfinished))))
+    return found
+
+
+def _unfinished(connection: Connection, study_id: str) -> Counter[str]:
+    of_study = and_(trials.c.study_id == study_id, trials.c.state.in_(("waiting", "running")))
+    aside = and_(trials.c.state == "waiting", trials.c.set_aside_at.is_not(None))
+    rows = connection.execute(select(case((aside, "set aside"), else_=trials.c.state)).where(of_study)).scalars()
+    return Counter(rows)
+
+
+def _startable(study: Study, unfinished: Counter[str]) -> int:
+    budget = study.spec.budget.trials
+    undrawn = study.spec.parallelism if budget is None else max(0, budget - study.n_created)
+    waiting = unfinished["waiting"] + (0 if study.reopened_from else undrawn)
+    return max(0, min(study.spec.parallelism - unfinished["running"], waiting))
 
 
 def claim_enqueued_number(connection: Connection, study_id: str) -> int | None:

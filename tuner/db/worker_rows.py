@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,12 @@ def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker 
     """Note that a worker is alive; None if it is not known."""
     row = connection.execute(_SEE, {"worker": worker_id, "now": now}).mappings().first()
     return None if row is None else _worker(row)
+
+
+def set_gpus(connection: Connection, worker_id: str, gpus: Sequence[Mapping[str, Any]], now: datetime) -> bool:
+    """Note what a worker tells of its GPUs, and that it is alive; whether it is known."""
+    changed = update(workers).where(workers.c.id == worker_id).values(gpus=[dict(gpu) for gpu in gpus], seen_at=now)
+    return connection.execute(changed).rowcount == 1
 
 
 def list_workers(connection: Connection, *, limit: int = 1000) -> list[Worker]:

@@ -43,7 +43,14 @@ function row(worker) {
 
 function gpu(given) {
   const memory = Number(given.memory);
-  return el("span", { class: "block" }, written(String(given.name ?? "GPU")), memory > 0 ? el("span", { class: "muted" }, ` ${bytes(memory)}`) : null);
+  const used = Number(given.memory_used);
+  const parts = [
+    memory > 0 ? (used >= 0 ? t("{used} of {all}", { used: bytes(used), all: bytes(memory) }) : bytes(memory)) : null,
+    given.utilisation >= 0 ? t("{percent} % busy", { percent: given.utilisation }) : null,
+  ].filter(Boolean);
+  return el("span", { class: "block" },
+    written(String(given.name ?? "GPU")), parts.length ? el("span", { class: "muted" }, ` ${parts.join(", ")}`) : null,
+    given.set_aside ? el("span", { class: "block" }, badge("set aside"), " ", written(String(given.set_aside))) : null);
 }
 
 function running(worker) {
