@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from tuner.records import Trial
 Action = Literal["go on", "stop", "set aside"]
 _ROUNDING = 1e-9  # three times a tenth of an epoch is a little more than 0.3
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_MOST_BARS = 256  # epochs at which trials are compared: where they report every few steps, those used last
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,39 @@ class Curve:
         return self.scores[bisect_left(self.at, epochs - _ROUNDING)]
 
 
+class Bars:
+    """What trials that have ended had reached at the same epoch, in order: comparing with all of them takes no look at each."""
+
+    def __init__(self) -> None:
+        self._ended: dict[int, Curve] = {}
+        self._at: OrderedDict[float, list[float]] = OrderedDict()  # epochs → best scores so far, of those that got so far
+
+    def add(self, number: int, curve: Curve) -> None:
+        """A trial has ended with this curve; said again, it changes nothing."""
+        if number in self._ended:
+            return
+        self._ended[number] = curve
+        for epochs, scores in self._at.items():
+            for score in _reached(curve, epochs):
+                insort(scores, score)
+
+    def at(self, epochs: float) -> Sequence[float]:
+        """The lowest first."""
+        scores = self._at.get(epochs)
+        if scores is None:
+            scores = self._at[epochs] = sorted(score for curve in self._ended.values() for score in _reached(curve, epochs))
+            if len(self._at) > _MOST_BARS:
+                self._at.popitem(last=False)
+        self._at.move_to_end(epochs)
+        return scores
+
+
+def _reached(curve: Curve, epochs: float) -> list[float]:
+    """Its best score by then, if it got so far and has one."""
+    score = curve.best_at(epochs) if curve.reached(epochs) else math.nan
+    return [] if math.isnan(score) else [score]
+
+
 class Race:
     """The trials of one study under one rule."""
 
@@ -75,6 +110,8 @@ class Race:
         self.pruner = pruner
         self._sign = 1.0 if maximize else -1.0
         self._curves: dict[int, Curve] = {}
+        self._running: dict[int, Curve] = {}  # of them, those of trials that have not ended
+        self._bars = Bars()
         self._ended: set[int] = set()
         self._outside: set[int] = set()  # of the competition: the untuned default, and what failed
         self._aside: set[int] = set()  # wait at a rung
@@ -96,6 +133,9 @@ class Race:
     def end(self, trial: Trial) -> None:
         """The trial has ended, however that was."""
         self._ended.add(trial.number)
+        self._running.pop(trial.number, None)
+        if trial.number in self._curves:
+            self._bars.add(trial.number, self._curves[trial.number])
         self._aside.discard(trial.number)
         if trial.state == "failed":
             self._outside.add(trial.number)
@@ -139,6 +179,8 @@ class Race:
         curve = self._curves.setdefault(number, Curve())
         if curve.reached(at):
             return
+        if number not in self._ended:
+            self._running[number] = curve
         before = self._reached(number)
         curve.add(at, self._sign * value)
         for rung in range(before, self._reached(number)):
@@ -172,12 +214,10 @@ class Race:
         now = curve.at[-1]
         # One that still runs and has not come so far counts with what it has: it would hardly fall back. One that ended
         # earlier does not: those that were stopped would pull the bar down.
-        others = [
-            other.best_at(now)
-            for key, other in self._curves.items()
-            if key != number and (key not in self._ended or other.reached(now))
-        ]
-        others = sorted(score for score in others if not math.isnan(score))
+        others = list(self._bars.at(now))
+        for key, other in self._running.items():
+            if key != number and not math.isnan(score := other.best_at(now)):
+                insort(others, score)
         if len(others) < pruner.startup_trials:
             return Ruling()
         percentile = 50.0 if isinstance(pruner, MedianPruner) else pruner.percentile

@@ -12,7 +12,6 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -78,7 +77,7 @@ class Search:
         # The storage is ours, so that trials can be reported to by number without a live Trial object: in a storage of one
         # study, Optuna's trial id is the trial's number after those of earlier studies.
         self._offset = len(priors)
-        self._storage = Memory()
+        self._storage = Memory(self._distributions)
         self._directions = [objective.direction or "maximize" for objective in objectives_of(study.spec)]
         self._optuna = optuna.create_study(storage=self._storage, directions=self._directions)
         for name, value in study.search_attrs.items():
@@ -157,10 +156,7 @@ class Search:
                 given=given,
                 tried=self._tried,
             )
-            # Of several objectives no 25 trials are the best ones, and other samplers look at less than all, or need all.
-            narrow = self.spec.sampler.name == "tpe" and len(study.directions) == 1
-            with self._storage.narrowed() if narrow else nullcontext():
-                params = self._propose(draw)
+            params = self._propose(draw)
             if self._acceptable(params, given):
                 return params
         return self._rescue(trial, given)

@@ -1,29 +1,31 @@
-"""What samplers remember: Optuna's storage in memory, of which TPE is shown a part that does not grow without end.
+"""What samplers remember: Optuna's storage in memory, of which TPE looks at a part that does not grow without end.
 
-A draw of TPE costs time in proportion to the trials that it looks at: at 10,000 trials ten times what it costs at 1,000.
-What it makes of them is two densities: of its best 25 trials at most, and of all the others. So it is shown those 25,
-every trial that still runs, the newest, and of the others a selection that is spread evenly over their numbers. That
-leaves the first density as it is, and the second one nearly so: TPE lets old trials weigh less, down to nothing, as before.
+A draw of TPE costs time in proportion to the trials that it looks at. What it makes of them is two densities: of its best 25
+trials at most, and of all the others. So it looks at those 25, every trial that still runs, the newest, and of the others
+a selection that is spread evenly over their numbers. That leaves the first density as it is, and the second one nearly so:
+TPE lets old trials weigh less, down to nothing, as before.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from bisect import insort
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 STUDY = 0  # the memory holds one
 MOST_SHOWN = 500  # ended trials that TPE looks at, about
-BEST_SHOWN = 50  # of them; twice as many as TPE ever counts as good (its default gamma)
-NEWEST_SHOWN = 25  # of them; TPE gives these full weight (its default weights)
+BEST_SHOWN = 50  # of them; twice as many as TPE ever counts as good
+NEWEST_SHOWN = 25  # of them; TPE gives these full weight
+MOST_GOOD = 25  # trials, or a tenth of them if that is less, make the density of the good ones (Optuna's default)
 _SCATTER = 2_654_435_761  # Knuth's multiplier: consecutive numbers fall far apart, without a period
 _Rank = tuple[int, int, float, int]
 
@@ -31,22 +33,40 @@ _Rank = tuple[int, int, float, int]
 class Memory(optuna.storages.InMemoryStorage):
     """One study, without the notes that TPE and GP leave for other processes: there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        """`space`: what is searched."""
         super().__init__()
-        self._narrow = False
+        self._columns = {name: column for column, name in enumerate(space)}
+        # A row a trial and a column a parameter, as Optuna represents values internally; NaN where there is none.
+        self._points = np.full((64, len(space)), np.nan)
         self._open: set[int] = set()
         self._ended: list[int] = []  # numbers, those of failed trials aside: no sampler looks at them
         self._scattered: list[tuple[int, int]] = []  # the same in an order of which every beginning is spread evenly
         self._ranked: list[_Rank] = []  # the same, best first
 
-    @contextmanager
-    def narrowed(self) -> Iterator[None]:
-        """Meanwhile only a selection of the trials is shown, if there are many."""
-        self._narrow = True
-        try:
-            yield
-        finally:
-            self._narrow = False
+    @property
+    def n_ended(self) -> int:
+        """How many trials have ended otherwise than by a failure."""
+        return len(self._ended)
+
+    def good_and_others(self, but: int) -> tuple[list[int], list[int]]:
+        """The numbers of the trials that TPE looks at, in order, `but` for the one that is drawn: good ones, and others."""
+        if len(self._ended) <= MOST_SHOWN:
+            shown = {*self._ended, *self._open}
+        else:
+            best = {number for *_, number in self._ranked[:BEST_SHOWN]}
+            some = {number for _, number in self._scattered[: MOST_SHOWN - BEST_SHOWN - NEWEST_SHOWN]}
+            shown = best | some | self._open | set(self._ended[-NEWEST_SHOWN:])
+        count = min(math.ceil(0.1 * len(shown - self._open)), MOST_GOOD)
+        good = {number for *_, number in self._ranked[:count]}
+        return sorted(good), sorted(shown - good - {but})
+
+    def points(self, numbers: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
+        """A row for each of the trials that has all of the parameters, which are the columns."""
+        rows, columns = np.array(numbers, dtype=np.intp), np.array([self._columns[name] for name in names])
+        found = self._points[rows[:, None], columns]
+        complete: NDArray[np.float64] = found[~np.isnan(found).any(axis=1)]
+        return complete
 
     def remember(self, trial: FrozenTrial) -> None:
         """Add a trial as rows tell it. Nobody else holds it, so it is not copied, which is what costs most in Optuna's way."""
@@ -74,9 +94,20 @@ class Memory(optuna.storages.InMemoryStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = super().create_new_trial(study_id, template_trial)
+        if trial_id >= len(self._points):
+            self._points = np.concatenate([self._points, np.full_like(self._points, np.nan)])
+        if template_trial is not None:
+            for name, value in template_trial.params.items():
+                self._points[trial_id, self._columns[name]] = template_trial.distributions[name].to_internal_repr(value)
         self._open.add(trial_id)
         self._note_end(trial_id)
         return trial_id
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        self._points[trial_id, self._columns[param_name]] = param_value_internal
 
     def set_trial_state_values(self, trial_id: int, state: OptunaState, values: Sequence[float] | None = None) -> bool:
         changed = super().set_trial_state_values(trial_id, state, values)
@@ -96,19 +127,6 @@ class Memory(optuna.storages.InMemoryStorage):
             self._ranked.remove(_rank(trial, self.get_study_directions(STUDY)[0]))
         trial.state = OptunaState.RUNNING
         self._open.add(trial_id)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
-    ) -> list[FrozenTrial]:
-        if not self._narrow or len(self._ended) <= MOST_SHOWN:
-            return super().get_all_trials(study_id, deepcopy, states)
-        shown = [trial for trial in map(self.get_trial, self._selection()) if states is None or trial.state in states]
-        return copy.deepcopy(shown) if deepcopy else shown
-
-    def _selection(self) -> list[int]:
-        best = {number for *_, number in self._ranked[:BEST_SHOWN]}
-        some = {number for _, number in self._scattered[: MOST_SHOWN - BEST_SHOWN - NEWEST_SHOWN]}
-        return sorted(best | some | self._open | set(self._ended[-NEWEST_SHOWN:]))
 
     def _note_end(self, trial_id: int) -> None:
         trial = self.get_trial(trial_id)

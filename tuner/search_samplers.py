@@ -33,8 +33,11 @@ from tuner.samplers import (
     QmcSampler,
     RandomSampler,
     Sampler,
+    TpeSampler,
 )
 from tuner.search_gp import gp_draw
+from tuner.search_memory import Memory
+from tuner.search_tpe import Tpe
 
 Key = tuple[tuple[str, ParamValue], ...]
 
@@ -51,7 +54,7 @@ class Draw:
     space: Space
     constraints: Sequence[Constraint]
     open: Mapping[str, BaseDistribution]  # the parameters with more than one value
-    memory: optuna.storages.InMemoryStorage
+    memory: Memory
     optuna: optuna.Study  # the memory as samplers look at it
     trial: int  # the trial that the draw is for, as the memory numbers it
     study_seed: int
@@ -82,11 +85,14 @@ def make_proposer(sampler: Sampler) -> Proposer:
         return lambda draw: cma_es(draw, sampler.population)
     if isinstance(sampler, GpSampler):
         return lambda draw: by_groups(draw, optuna.samplers.RandomSampler(seed=draw.seed), gp_draw(draw, sampler.startup_trials))
-    return lambda draw: by_groups(draw, make_sampler(sampler, draw.seed), None)
+    return lambda draw: by_groups(draw, make_sampler(sampler, draw), None)
 
 
-def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler for one draw."""
+def make_sampler(sampler: Sampler, draw: Draw) -> optuna.samplers.BaseSampler:
+    """A sampler for one draw: Optuna's, but for TPE with one objective."""
+    seed = draw.seed
+    if isinstance(sampler, TpeSampler) and len(draw.optuna.directions) == 1:
+        return Tpe(draw.memory, seed=seed, startup_trials=sampler.startup_trials)
     hush()
     if isinstance(sampler, Nsga2Sampler):
         return optuna.samplers.NSGAIISampler(population_size=sampler.population, seed=seed)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -60,6 +61,34 @@ def side_by_side(race: Race, curves: Sequence[Sequence[float]]) -> list[float | 
                     stopped[number] = epoch
                     race.end(trial(number, state="pruned"))
     return stopped
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_kept_in_order_is_what_a_look_at_every_curve_finds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.pruning._MOST_BARS", 3)  # fewer than there are epochs, so that some are made anew
+    rng, running = random.Random(seed), race(name="median", startup_trials=2)
+    curves: dict[int, list[float]] = {}
+    ended: set[int] = set()
+    for _ in range(400):
+        number = rng.randrange(40)
+        if number in ended:
+            continue
+        if number in curves and rng.random() < 0.15:
+            running.end(trial(number, state="pruned"))
+            ended.add(number)
+            continue
+        scores = curves.setdefault(number, [])
+        scores.append(rng.choice([NAN, rng.random(), 0.5]))
+        running.report(number, len(scores), scores[-1])
+        others = [
+            [value for value in other[: len(scores)] if value == value]
+            for key, other in curves.items()
+            if key != number and (key not in ended or len(other) >= len(scores))
+        ]
+        best = sorted(max(values) for values in others if values)
+        own = [value for value in scores if value == value]
+        behind = not own or (len(best) >= 2 and max(own) < quantile(best, 0.5))
+        assert (running.judge(number).action == "stop") == behind
 
 
 def test_median_counts_trials_that_still_run() -> None:
