@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast
 
 from studies.catalog import definition
 from studies.errors import InvalidInput, known
@@ -39,20 +39,21 @@ def read_states(given: Sequence[str], allowed: Sequence[State]) -> list[State]:
     return cast("list[State]", names)
 
 
-def read_where(where: str | None, study: Study, metrics: Collection[tuple[str, str]] = ()) -> list[Condition]:
-    """`value>0.8,learning_rate<1e-4,loss<0.3,train/loss<0.1`: all must hold.
+class ReportedMetrics(Protocol):
+    """Which metrics the trials of a study have reported. To list them all takes long where there are many points."""
 
-    `metrics` are the (split, name) that trials have reported; of each the last number counts. Raises InvalidInput.
+    def has(self, split: str, name: str) -> bool: ...
+
+    def all(self) -> Collection[tuple[str, str]]: ...
+
+
+def read_where(where: str | None, study: Study, metrics: ReportedMetrics) -> list[Condition]:
+    """`value>0.8,learning_rate<1e-4,loss<0.3,train/loss<0.1`: all must hold; of each metric the last number counts.
+
+    Raises InvalidInput.
     """
-    if where is None:
-        return []
-    named = {f"{split}/{name}": (split, name) for split, name in metrics}
-    named |= {name: (split, name) for split, name in metrics if split == "validation"}
     columns = {name: kind for name, kind in _columns(study).items() if kind != "time"}
-    numbers: dict[str, Kind] = dict.fromkeys(named, "number")
-    return [
-        _condition(part, numbers | columns, {k: v for k, v in named.items() if k not in columns}) for part in where.split(",")
-    ]
+    return [_condition(part, columns, metrics) for part in where.split(",")] if where is not None else []
 
 
 def read_sort(sort: str, study: Study) -> tuple[str, bool, bool]:
@@ -84,15 +85,13 @@ def _columns(study: Study) -> dict[str, Kind]:
     return params | dict(_COLUMNS)
 
 
-def _condition(part: str, columns: Mapping[str, Kind], metrics: Mapping[str, tuple[str, str]]) -> Condition:
+def _condition(part: str, columns: Mapping[str, Kind], metrics: ReportedMetrics) -> Condition:
     match = _CONDITION.fullmatch(part)
     if match is None:
         raise InvalidInput.at("where", f"{part!r} is no condition; write for example value>0.8,learning_rate<1e-4")
     column, comparison, value = match.groups()
     if column not in columns:
-        raise InvalidInput.at("where", f"unknown column {column!r}; {known(list(columns))}")
-    if column in metrics:
-        split, name = metrics[column]
+        split, name = _metric(column, columns, metrics)
         return Condition(name, cast("Comparison", comparison), _number(column, value), split)
     if columns[column] == "number":
         return Condition(column, cast("Comparison", comparison), _number(column, value))
@@ -101,6 +100,16 @@ def _condition(part: str, columns: Mapping[str, Kind], metrics: Mapping[str, tup
     if column == "state":
         read_states([value], TRIAL_STATES)
     return Condition(column, cast("Comparison", comparison), value)
+
+
+def _metric(column: str, columns: Collection[str], metrics: ReportedMetrics) -> tuple[str, str]:
+    """(split, name) of `loss`, which is of the validation split, or `train/loss`."""
+    split, _, name = column.partition("/")
+    for found in ("validation", column), (split, name):
+        if metrics.has(*found):
+            return found
+    reported = {name if split == "validation" else f"{split}/{name}" for split, name in metrics.all()}
+    raise InvalidInput.at("where", f"unknown column {column!r}; {known(sorted(reported | set(columns)))}")
 
 
 def _number(column: str, value: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -14,6 +15,7 @@ from api.filters import read_fields, read_sort, read_states, read_where
 from api.paging import number_cursor, read_number
 from api.schemas import ArtifactAnswer, BestTrial, MetricAnswer, Page, TrialAnswer, TrialInFull
 from tuner.db import lease_rows, metric_rows, trial_rows
+from tuner.db.engine import Connection
 from tuner.errors import NotFound
 from tuner.overview import best_of, pareto_of
 from tuner.records import TRIAL_STATES, Trial
@@ -22,6 +24,20 @@ from tuner.service import Service
 
 router = APIRouter(prefix="/api/v1/studies/{study_id}", tags=["trials"])
 _BIGGEST_SEQ = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """The metrics of a study, looked up only if a filter names one."""
+
+    connection: Connection
+    study_id: str
+
+    def has(self, split: str, name: str) -> bool:
+        return metric_rows.has_metric(self.connection, self.study_id, split, name)
+
+    def all(self) -> list[tuple[str, str]]:
+        return metric_rows.metric_names(self.connection, self.study_id)
 
 
 @router.get("/trials", dependencies=[requires("viewer")], response_model=Page[TrialAnswer])
@@ -45,7 +61,7 @@ def list_trials(
             connection,
             study.id,
             states=read_states(state, TRIAL_STATES),
-            where=read_where(where, study, metric_rows.metric_names(connection, study.id) if where else ()),
+            where=read_where(where, study, _Reported(connection, study.id)),
             sort=column,
             descending=descending,
             sort_as_text=as_text,

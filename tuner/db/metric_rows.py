@@ -86,6 +86,13 @@ def metrics_of_study(
     return found
 
 
+def has_metric(connection: Connection, study_id: str, split: str, name: str) -> bool:
+    """Whether any trial of the study has reported it."""
+    query = select(metrics.c.trial_id).join(trials, trials.c.id == metrics.c.trial_id)
+    named = (trials.c.study_id == study_id, metrics.c.split == split, metrics.c.name == name)
+    return connection.execute(query.where(*named).limit(1)).first() is not None
+
+
 def metric_names(connection: Connection, study_id: str) -> list[tuple[str, str]]:
     """Every (split, name) that trials of the study have reported."""
     query = select(metrics.c.split, metrics.c.name).join(trials, trials.c.id == metrics.c.trial_id)
