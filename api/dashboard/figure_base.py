@@ -35,7 +35,7 @@ STATE_MARKS: Mapping[str, tuple[str, str]] = {
     "failed": (VERMILLION, "x"),
 }
 OUTLINE = {"width": 0.5, "color": "rgba(128,128,128,0.7)"}  # keeps the points of the colour scale apart where they overlap
-MAX_POINTS = 1_000  # in one trace: what a browser draws again while a study is live
+MAX_POINTS = 500  # in one trace: what a browser draws again while a study is live
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ MAX_CURVES = 100
 MAX_CURVE_POINTS = 100
 MAX_MARKED_POINTS = 1_500  # of all curves together; with more, only lines
 CURVE_AXES = ("epoch", "step", "time")
-MAX_TIMELINE_TRIALS = 500
+MAX_TIMELINE_TRIALS = 200
 LEAST_GAP = 0.01  # of the time shown: a shorter pause between two trials is none
 FEW_EPOCHS = 12  # each gets a tick
 

@@ -9,11 +9,17 @@ import { mark, marked, onMarks } from "./selection.js";
 import { reshaped } from "./smoothing.js";
 import { setViewState, viewState } from "./view_state.js";
 
+// A figure of many trials takes the service and the browser long: it is drawn again after so many times what it took, at most.
+const PATIENCE = 10;
+const LONGEST_PAUSE = 30_000; // milliseconds
 const CUT = /\d/; // a note with numbers says that something was left out
 
 export function studyFigures(api, filterTable) {
   const panels = [...document.querySelectorAll("[data-figure]")];
   const inView = new Set();
+  const stale = new Set(); // panels that do not show the newest change of the study
+  const due = new Map(); // panel → when such a change may have it drawn again
+  let waiting = 0; // the timer of those that are not due yet
   const [metric, kind, curvesX, smoothing, log] = ["metric", "kind", "curves-x", "smoothing", "log"].map(byId);
   const panelOf = (name) => panels.find((panel) => panel.dataset.figure === name);
   const showParallel = parallelPlot(panelOf("parallel"), { filter: filterTable, mark: (numbers) => mark(numbers) });
@@ -57,6 +63,14 @@ export function studyFigures(api, filterTable) {
   }
 
   async function drawPanel(panel) {
+    const begun = performance.now();
+    stale.delete(panel);
+    await drawNow(panel);
+    const now = performance.now();
+    due.set(panel, now + Math.min(LONGEST_PAUSE, PATIENCE * (now - begun)));
+  }
+
+  async function drawNow(panel) {
     const name = panel.dataset.figure;
     if (name === "pareto" && panel.hidden) return;
     const path = pathOf(panel, name);
@@ -94,7 +108,18 @@ export function studyFigures(api, filterTable) {
     study = newest;
     show(panelOf("pareto"), objectives(study).length > 1);
     if (first) for (const panel of panels) observer.observe(panel);
-    else await Promise.all([...inView].map(drawPanel));
+    for (const panel of inView) stale.add(panel);
+    await drawDue();
+  }
+
+  async function drawDue() {
+    clearTimeout(waiting);
+    const now = performance.now();
+    const wait = (panel) => (study.state === "running" ? Math.max(0, (due.get(panel) ?? 0) - now) : 0);
+    const wanted = [...stale].filter((panel) => inView.has(panel));
+    const waits = wanted.map(wait).filter((pause) => pause > 0);
+    if (waits.length) waiting = setTimeout(() => drawDue().catch(alertUser), Math.min(...waits));
+    for (const panel of wanted) if (wait(panel) === 0) await drawPanel(panel);
   }
 
   return { refresh };
