@@ -36,6 +36,7 @@ def _costs(spec: StudySpec, trial: Trial, details: Mapping[str, Any], now: datet
     told: dict[str, Any] = {
         "train_seconds": parts.get("train", held) if isinstance(parts, Mapping) else held,
         "trained_parameters": details.get("trained_parameters"),
+        "latency_seconds": details.get("latency_seconds"),
     }
     wanted = {objective.metric for objective in objectives_of(spec)}
     return {name: float(cost) for name, cost in told.items() if name in wanted and isinstance(cost, int | float)}

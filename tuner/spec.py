@@ -87,7 +87,7 @@ class Timeouts(Section):
 
 
 # What a completed trial has cost: objectives beside those that a task measures.
-COSTS: Mapping[str, Direction] = {"train_seconds": "minimize", "trained_parameters": "minimize"}
+COSTS: Mapping[str, Direction] = dict.fromkeys(("train_seconds", "trained_parameters", "latency_seconds"), "minimize")
 
 
 class StudySpec(Section):

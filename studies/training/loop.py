@@ -23,6 +23,7 @@ from studies.training.checkpoints import Progress, load_checkpoint, put_back, sa
 from studies.training.data import training_batches
 from studies.training.freezing import freeze, levels, unfreeze
 from studies.training.hardware import Precision, memory
+from studies.training.latency import latency
 from studies.training.lora import adapt
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
@@ -149,6 +150,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
 
     put_back(state, progress.best_weights)
     outcome = _outcome(job, task, trained, progress, seconds, upper.details(progress.epoch - begun), precision)
+    outcome = replace(outcome, details={**outcome.details, "latency_seconds": latency(model, task.validation, job.device)})
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
     if task.samples is not None:

@@ -50,7 +50,7 @@ def test_a_list_is_the_leading_objective_and_the_others() -> None:
     [
         ([{"metric": "accuracy"}], "objective", "a list of 2 or 3"),
         ([{"metric": "accuracy"}] * 4, "objective", "a list of 2 or 3"),
-        ([{"metric": "accuracy"}, {"metric": "speed"}], "objective.1.metric", "known: accuracy, loss, macro_f1, train"),
+        ([{"metric": "accuracy"}, {"metric": "speed"}], "objective.1.metric", "known: accuracy, latency_seconds, loss"),
         ([{"metric": "accuracy"}, {"metric": "accuracy"}], "objective.1.metric", "name another"),
         ([{"metric": "accuracy"}, {"metrik": "loss"}], "objective.1.metric", "is missing"),
         ([{"metric": "train_seconds"}, {"metric": "accuracy"}], "objective.metric", "known: accuracy"),

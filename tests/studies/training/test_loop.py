@@ -259,3 +259,4 @@ def test_the_real_model_on_real_questions(make_job: MakeJob) -> None:
     assert outcome.values["accuracy"] > inspect(data, 0).baseline["accuracy"]
     assert plain_accuracy(job) == outcome.values["accuracy"]
     assert outcome.details["parameters"] == 22_715_526
+    assert 0 < outcome.details["latency_seconds"] < outcome.details["seconds"]["evaluate"]
