@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install demo test faults bench bench-dashboard check format browser screenshots clean
+.PHONY: install demo test test-ray faults bench bench-dashboard check format browser screenshots clean
 .DEFAULT_GOAL := install
 
 install: .venv/installed
@@ -13,7 +13,7 @@ install: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tuner needs Python 3.11 or newer; name one with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,postgres,ray,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-builtin.txt
 	@touch $@
 
@@ -41,6 +41,10 @@ faults: install
 	@rm -f tests/output/faults.jsonl
 	TUNER_TEST_FAULT_SECONDS=$(SECONDS) TUNER_TEST_FAULT_SEEDS=$(SEEDS) TUNER_TEST_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults --timeout 1800
 	$(BIN)/python -m tests.faults.report
+
+# A Ray cluster of several nodes on this machine, one of which is killed: a minute or two.
+test-ray: install
+	$(BIN)/python -m pytest tests/cluster -m cluster
 
 # Minutes each; the tables of docs/performance.md.
 bench: install

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from studies.errors import InvalidInput
-from tuner.commands import again, database, run, serve, studies, tokens, trials, winner, worker
+from tuner.commands import again, database, pool, run, serve, studies, tokens, trials, winner, worker
 from tuner.errors import Refused, TunerError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(serve.serve)
 app.command()(worker.worker)
+app.add_typer(pool.app, name="pool")
 app.add_typer(studies.app, name="studies")
 app.add_typer(trials.app, name="trials")
 app.command()(winner.best)

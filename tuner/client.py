@@ -48,9 +48,9 @@ class Client:
         settings = settings or Settings()
         self.server = (server or settings.server or local_service(settings) or _nobody(settings)).rstrip("/")
         self._settings = settings
-        bearer = token or _given_token(settings) or _local_token(self.server, settings)
+        self.token = token or _given_token(settings) or _local_token(self.server, settings)
         self._http = httpx2.Client(
-            base_url=self.server, headers={"Authorization": f"Bearer {bearer}"}, timeout=_TIMEOUT, follow_redirects=False
+            base_url=self.server, headers={"Authorization": f"Bearer {self.token}"}, timeout=_TIMEOUT, follow_redirects=False
         )
 
     def __enter__(self) -> Client:
@@ -140,6 +140,12 @@ class Client:
     def tell_gpus(self, worker_id: str, gpus: Sequence[Mapping[str, Any]]) -> None:
         """How busy a worker's GPUs are; it counts as a sign of life."""
         self.call("PATCH", f"/workers/{worker_id}", body={"gpus": list(gpus)})
+
+    def demand(self) -> int:
+        """How many trials run or could run now, if there were workers for them."""
+        answer = self.get("/workers/demand")
+        with well_formed("a number of trials"):
+            return int(answer["trials"])
 
     def lease(
         self,

@@ -62,9 +62,12 @@ class _Device:
 class Places:
     """All places of one worker; safe to use from every thread."""
 
-    def __init__(self, gpus: Sequence[Gpu], *, slots: int | None = None, pack: bool = False) -> None:
-        """`slots`: trials at once; default: one per GPU, on a machine without one per four cores. `pack` goes by memory."""
-        cores = os.cpu_count() or 1
+    def __init__(self, gpus: Sequence[Gpu], *, slots: int | None = None, cores: int | None = None, pack: bool = False) -> None:
+        """`slots`: trials at once; default: one per GPU, on a machine without one per four cores. `pack` goes by memory.
+
+        `cores`: of the processor, that all of them share; default: all.
+        """
+        cores = cores or os.cpu_count() or 1
         count = slots or (len(gpus) * (MOST_ON_ONE_GPU if pack else 1)) or max(1, cores // 4)
         self.count = count
         self.pack = pack and bool(gpus)

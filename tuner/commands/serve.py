@@ -6,6 +6,8 @@ import importlib
 import logging
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,8 @@ import structlog
 import typer
 
 from tuner.commands.output import console
-from tuner.pool.processes import LocalWorkers
+from tuner.pool.base import keep
+from tuner.pool.processes import ProcessPool
 from tuner.settings import Settings
 
 
@@ -29,17 +32,31 @@ def serve(
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     # The HTTP layer stands above this package, so it is named, not imported.
     server = importlib.import_module("api.server")
-    pool = LocalWorkers(slots=workers, folder=Path(settings.home) / "logs")
+    with ExitStack() as at_the_end:
 
-    def announce(url: str, token: str, worker_token: str) -> None:
-        console.print(f"Tuner is at [link={url}/login?token={token}]{url}/login?token={token}[/]", soft_wrap=True)
-        if workers:
-            pool.start(url, worker_token)
-            threading.Thread(target=pool.keep_alive, name="local-worker", daemon=True).start()
+        def announce(url: str, token: str, worker_token: str) -> None:
+            console.print(f"Tuner is at [link={url}/login?token={token}]{url}/login?token={token}[/]", soft_wrap=True)
+            if workers:
+                environment = {"TUNER_SERVER": url, "TUNER_TOKEN": worker_token}
+                at_the_end.enter_context(
+                    _kept_alive(["-m", "tuner", "worker", "--slots", str(workers)], environment, settings.home / "logs")
+                )
 
-    try:
         server.main(settings, announce)
+
+
+@contextmanager
+def _kept_alive(arguments: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
+    """A worker on this machine, started again whenever it ends."""
+    pool, stopping = ProcessPool(arguments, environment, folder=folder), threading.Event()
+    pool.start(1)
+    keeper = threading.Thread(target=keep, args=(pool, lambda: 1, stopping), name="local-worker", daemon=True)
+    keeper.start()
+    try:
+        yield
     finally:
+        stopping.set()
+        keeper.join()
         pool.stop()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from studies.errors import InvalidInput
 from tuner.client import Client
 from tuner.commands.serve import configure_logs
 from tuner.gpu_watch import prepare
+from tuner.gpus import Inventory
 from tuner.places import Places
 from tuner.settings import Settings
 from tuner.worker import Worker
@@ -29,6 +31,7 @@ def worker(
         typer.Option(min=1, help="Trials at once; default: one per GPU, else one per 4 cores."),
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Use only the first so many GPUs; 0: CPU only.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores that its trials share; default: all of the machine's.")] = None,
     pack: Annotated[bool, typer.Option(help="Several trials on one GPU, as far as the memory that was measured allows.")] = False,
     study: Annotated[list[str] | None, typer.Option(help="Train for these studies only (names or ids).")] = None,
     end_when_idle: Annotated[float | None, typer.Option(min=0, help="End after so many seconds without a trial.")] = None,
@@ -37,26 +40,44 @@ def worker(
     configure_logs()
     if pack and slots is not None:
         raise InvalidInput.at("--slots", "with --pack the memory of the GPUs decides how many trials they train at once")
-    # Before anything imports transformers, here or in a trial's process. Nothing is fetched behind the user's back: a model
-    # is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
+    quiet_libraries()
     with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
         settings = Settings()
         inventory = prepare(settings.fake_gpus, gpus)
-        places = Places(inventory.gpus, slots=slots, pack=pack)
-        agent = Worker(
-            client,
-            places,
-            inventory,
-            folder=Path(folder),
-            studies=study,
-            allowed_sources=settings.allowed_sources,
-            shared=settings.activations,
-            shared_bytes=settings.activation_bytes,
-            most_idle_seconds=end_when_idle,
-        )
+        places = Places(inventory.gpus, slots=slots, cores=cores, pack=pack)
+        agent = make_worker(client, settings, inventory, places, Path(folder), studies=study, most_idle_seconds=end_when_idle)
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: agent.stopping.set())
         log.info("worker ready", server=client.server, slots=places.count, gpus=len(inventory.gpus))
         agent.run()
+
+
+def quiet_libraries() -> None:
+    """Before anything imports transformers, here or in a trial's process."""
+    # Nothing is fetched behind the user's back: a model is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
+
+
+def make_worker(
+    client: Client,
+    settings: Settings,
+    inventory: Inventory,
+    places: Places,
+    folder: Path,
+    *,
+    studies: Sequence[str] | None = None,
+    most_idle_seconds: float | None = None,
+) -> Worker:
+    """A worker as `tuner worker` runs it."""
+    return Worker(
+        client,
+        places,
+        inventory,
+        folder=folder,
+        studies=studies,
+        allowed_sources=settings.allowed_sources,
+        shared=settings.activations,
+        shared_bytes=settings.activation_bytes,
+        most_idle_seconds=most_idle_seconds,
+    )

@@ -5,75 +5,78 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import structlog
-
-from tuner.errors import TunerError
-
-log = structlog.get_logger()
 _STOP_SECONDS = 15.0
-_MOST_RESTARTS = 3
 _LINES_SHOWN = 15
 
 
-class LocalWorkers:
-    """One worker process with `slots` slots, which share the imports of torch and transformers."""
+class ProcessPool:
+    """Each worker is a process, Python with `arguments`; all write to one log in `folder`."""
 
-    def __init__(self, *, slots: int, folder: Path, study: str | None = None) -> None:
-        self.slots = slots
-        self.study = study  # whose trials it trains; None: any study's
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        folder: Path,
+        devices: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """`environment`: the token goes by it, because a command line can be read by every user of the machine.
+
+        `devices`: the GPUs of each worker, of which there can be no more then; None: each uses what it finds.
+        """
+        self.arguments, self.environment = arguments, environment
         self.log_file = folder / "worker.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._environment: dict[str, str] = {}
-        self._stopping = False
-        self._starting = threading.Lock()
+        self._devices = devices
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._faults: list[str] = []
 
-    def start(self, url: str, token: str) -> None:
+    def start(self, count: int) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        # The token goes by environment: a command line can be read by every user of the machine.
-        self._environment = os.environ | {"TUNER_SERVER": url, "TUNER_TOKEN": token}
-        self._process = self._spawn()
+        self._reap()
+        free = (index for index in range(len(self._processes) + count) if index not in self._processes)
+        for index in [next(free) for _ in range(count)]:
+            self._processes[index] = self._spawn(index)
 
-    def check(self) -> None:
-        """Raises TunerError with the end of its log if the worker has ended."""
-        if self._process is not None and self._process.poll() is not None:
-            raise TunerError(f"the worker ended (exit status {self._process.returncode}); {end_of(self.log_file)}")
+    def alive(self) -> int:
+        self._reap()
+        return len(self._processes)
 
-    def keep_alive(self) -> None:
-        """Start the worker again when it ends, at most a few times; returns once it may stay ended."""
-        for restarts_left in reversed(range(_MOST_RESTARTS + 1)):
-            if self._process is None:
-                return
-            status = self._process.wait()
-            with self._starting:
-                if self._stopping:
-                    return
-                log.error("the local worker ended", status=status, log=str(self.log_file), restarts_left=restarts_left)
-                if restarts_left:
-                    self._process = self._spawn()
+    def faults(self) -> list[str]:
+        self._reap()
+        told, self._faults = self._faults, []
+        return told
 
     def stop(self) -> None:
-        """Ask it to give its trials back and end; kill it if it does not."""
-        with self._starting:
-            self._stopping = True
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        only = ["--study", self.study] if self.study is not None else []
+    def _reap(self) -> None:
+        for index, process in list(self._processes.items()):
+            status = process.poll()
+            if status is not None:
+                del self._processes[index]
+                if status != 0:
+                    self._faults.append(f"the worker ended (exit status {status}); {end_of(self.log_file)}")
+
+    def _spawn(self, index: int) -> subprocess.Popen[bytes]:
+        mine = {} if self._devices is None else {"CUDA_VISIBLE_DEVICES": ",".join(self._devices[index])}
         with self.log_file.open("ab") as log_file:
             # In a session of its own, so that Ctrl-C reaches only the one who started it, who ends it in order.
             return subprocess.Popen(
-                [sys.executable, "-m", "tuner", "worker", "--slots", str(self.slots), *only],
-                env=self._environment,
+                [sys.executable, *self.arguments],
+                env=os.environ | dict(self.environment) | mine,
                 stdout=log_file,
                 stderr=log_file,
                 stdin=subprocess.DEVNULL,
