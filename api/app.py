@@ -74,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.leadership = None  # it takes the database by itself
     app.state.on_deposed = lambda: None
     app.state.throttle = LoginThrottle()
     app.add_middleware(Wall, settings=settings)
@@ -88,7 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     load_plotly()
-    with open_service(app.state.settings, on_deposed=app.state.on_deposed) as service:
+    with open_service(app.state.settings, leadership=app.state.leadership, on_deposed=app.state.on_deposed) as service:
         app.state.service = service
         app.state.feed = Feed(service.events)
         try:

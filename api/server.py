@@ -38,14 +38,12 @@ def main(settings: Settings, announce: Announce) -> None:
     if not _is_loopback(settings.host):
         log.warning("the service can be reached from other machines, without encryption", host=settings.host)
     with _alone(settings):
-        wait_for_lead(settings)
-        _serve(settings, announce)
-
-
-def _serve(settings: Settings, announce: Announce) -> None:
-    with listen(settings) as listening:
-        bound = settings.model_copy(update={"port": listening.getsockname()[1]})
-        Server(bound, announce).run([listening])
+        leadership = wait_for_lead(settings)
+        with listen(settings) as listening:
+            bound = settings.model_copy(update={"port": listening.getsockname()[1]})
+            server = Server(bound, announce)
+            server.app.state.leadership = leadership
+            server.run([listening])
 
 
 class Server(uvicorn.Server):

@@ -6,7 +6,8 @@ A file is whole or not there, and once `write` returns it stays.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -21,10 +22,10 @@ class Files(Protocol):
     """Files under names of ours, `ab/0123…`."""
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Keep a new file. What `chunks` raises is raised, and nothing is kept then."""
+        """Keep a new file. Raises Unavailable for an OSError (no room, say), and whatever else `chunks` raises."""
 
     def open(self, name: str) -> IO[bytes]:
-        """Raises FileNotFoundError."""
+        """Raises FileNotFoundError, or Unavailable."""
 
     def remove(self, name: str) -> None:
         """Also one that is gone already."""
@@ -67,9 +68,9 @@ class LocalFiles:
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
         target = self.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_suffix(".part")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as handle:
                 for chunk in chunks:
                     handle.write(chunk)
@@ -77,11 +78,15 @@ class LocalFiles:
                 os.fsync(handle.fileno())
             unfinished.replace(target)
             _sync_folder(target.parent)
+        except OSError as error:
+            raise _unavailable("written to", error) from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
     def open(self, name: str) -> IO[bytes]:
-        return (self.folder / name).open("rb")
+        with _read():
+            return (self.folder / name).open("rb")
 
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
@@ -115,12 +120,13 @@ class RemoteFiles:
                 handle.discard()
                 self.remove(name)  # some systems show a file from its first byte on
             if isinstance(error, OSError):
-                raise Unavailable(f"the artifact store can't be written to just now: {error}") from error
+                raise _unavailable("written to", error) from error
             raise
 
     def open(self, name: str) -> IO[bytes]:
-        handle: IO[bytes] = self._system.open(self._path(name), "rb")
-        return handle
+        with _read():
+            handle: IO[bytes] = self._system.open(self._path(name), "rb")
+            return handle
 
     def remove(self, name: str) -> None:
         try:
@@ -133,6 +139,20 @@ class RemoteFiles:
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+
+@contextmanager
+def _read() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unavailable("read", error) from error
+
+
+def _unavailable(what: str, error: OSError) -> Unavailable:
+    return Unavailable(f"the artifact store can't be {what} just now: {error.strerror or error}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,11 +13,11 @@ import structlog
 
 from tuner.access import Access
 from tuner.artifacts import ArtifactStore
-from tuner.db.engine import Database, make_engine
+from tuner.db.engine import Database
 from tuner.db.migrate import upgrade
 from tuner.errors import Conflict, Deposed, Unavailable
 from tuner.events import EventLog
-from tuner.leadership import Leadership, owner_alive
+from tuner.leadership import LEAD_SECONDS, Leadership, owner_alive
 from tuner.ledger import Ledger
 from tuner.lifecycle import Lifecycle
 from tuner.manager import Manager
@@ -48,20 +48,25 @@ class Service:
 
 @contextmanager
 def open_service(
-    settings: Settings, *, clock: Callable[[], datetime] = utc_now, on_deposed: Callable[[], None] = lambda: None
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    leadership: Leadership | None = None,
+    on_deposed: Callable[[], None] = lambda: None,
 ) -> Iterator[Service]:
     """Bring the database's schema up to date and own it, take back expired leases meanwhile, close cleanly.
 
-    Raises Conflict if another service owns the database: `wait_for_lead` waits until none does. `on_deposed` is called,
-    from a thread, if another one takes over although this one lives: it was not heard of for too long.
+    `leadership` is what `wait_for_lead` has taken. Raises Conflict, without it, if another service owns the database.
+    `on_deposed` is called, from a thread, if another one takes over although this one lives: it was silent for too long.
     """
     upgrade(settings.url)
     events = EventLog()
-    database = Database(settings.url)
-    leadership = Leadership(clock)
-    if not database.write(leadership.take):
-        database.close()
-        raise Conflict("another service owns this database; end it first, or let this one stand by")
+    database = Database(settings.url, longest_pause=LEAD_SECONDS)
+    if leadership is None:
+        leadership = Leadership(clock)
+        if not database.write(leadership.take):
+            database.close()
+            raise Conflict("another service owns this database; end it first, or let this one stand by")
     database.guard = leadership.confirm
     ledger = Ledger(database, events)
     service = Service(
@@ -97,23 +102,26 @@ def open_service(
         database.close()
 
 
-def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now, every: float = 0.5) -> None:
-    """Stand by as long as another service owns the database."""
+def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now, every: float = 0.5) -> Leadership:
+    """Own the database, as soon as no other service does. One that stands by already outlasts a database that is away."""
     upgrade(settings.url)
-    engine = make_engine(settings.url)
-    told = False
+    leadership, database = Leadership(clock), Database(settings.url)
+    told: str | None = None
     try:
         while True:
-            with engine.connect() as connection:
-                owner = owner_alive(connection, now=clock())
-            if owner is None:
-                return
-            if not told:
-                log.info("another service owns the database; standing by", owner=owner)
-                told = True
+            try:
+                with database.read() as connection:
+                    waits_for = owner_alive(connection, now=clock())
+                if waits_for is None and database.write(leadership.take):
+                    return leadership
+            except Unavailable as error:
+                waits_for = str(error)
+            if waits_for != told:
+                log.info("standing by", waits_for=waits_for)
+                told = waits_for
             time.sleep(every)
     finally:
-        engine.dispose()
+        database.close()
 
 
 class Attendance:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from studies.errors import InvalidInput
+from tuner.errors import Unavailable
 from tuner.files import Files, LocalFiles, RemoteFiles, StoredFile, files_at
 
 CHUNKS = [b"one ", b"two ", b"three"]
@@ -51,6 +52,15 @@ def test_a_file_that_breaks_off_is_not_there(files: Files) -> None:
             files.write("ab/0123", chunks)
         with pytest.raises(FileNotFoundError):
             files.open("ab/0123")
+
+
+@pytest.mark.parametrize("kind", [LocalFiles, lambda folder: RemoteFiles(f"file://{folder}")], ids=["folder", "remote"])
+def test_a_place_that_takes_nothing_just_now_is_unavailable(kind: Callable[[Path], Files], tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("a file where a folder should be")
+    with pytest.raises(Unavailable, match="can't be written to just now"):
+        kind(tmp_path / "artifacts").write("ab/0123", CHUNKS)
+    with pytest.raises(Unavailable, match="can't be read just now"):
+        kind(tmp_path / "artifacts").open("ab/0123")
 
 
 def test_what_is_removed_is_gone_and_may_be_removed_again(files: Files) -> None:

@@ -2,6 +2,7 @@
 
 Every run: a real `tuner serve`, simulated workers behind a bad network (`proxy.py`), two studies at a time. When the time is
 over the nemesis rests, the studies must end, and the checker reads the database, the files and the history of calls.
+A strike is a function that does one harm and returns once the service answers again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ import json
 import os
 import random
 import signal
+import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import make_url
 
 from tests.faults.checker import broken_promises, drawn_otherwise, files_missing, gather
 from tests.faults.history import Recorder, read_history
@@ -35,12 +41,13 @@ _KINDS: list[dict[str, Any]] = [
 
 @dataclass
 class Run:
-    """One run on one database. `strike` does one harm and returns once the service answers again."""
+    """One run on one database. `heir` stands by, if anything, on the same database with the same files."""
 
     name: str
     seed: int
     folder: Path
     service: ServiceProcess
+    heir: ServiceProcess
     strikes: int = 0
     seconds_down: list[float] = field(default_factory=list)
     started: int = 0
@@ -49,12 +56,12 @@ class Run:
     def __post_init__(self) -> None:
         self.rng = random.Random(f"{self.name} {self.seed}")
 
-    def work(self, strike: Callable[[Run, FaultProxy], None], *, seconds: float, workers: int = 6) -> list[str]:
-        """Strike for so many seconds, at least once; returns the broken promises."""
+    def work(self, strikes: Sequence[Strike], *, seconds: float, workers: int = 6) -> list[str]:
+        """Strike in turn for so many seconds, with each at least once; returns the broken promises."""
         history = self.folder / "history.jsonl"
         recorder = Recorder(history)
         with ExitStack() as cleanup:
-            cleanup.callback(lambda: self.service.kill())
+            cleanup.callback(self.kill)
             self.service.start()
             self.service.wait_ready()
             proxy = cleanup.enter_context(FaultProxy(self.service.port, self.seed))
@@ -63,7 +70,9 @@ class Run:
             cleanup.callback(swarm.stop)
             swarm.start()
             until = time.monotonic() + seconds
-            while self.strikes == 0 or time.monotonic() < until:
+            for strike in cycle(strikes):
+                if self.strikes >= len(strikes) and time.monotonic() >= until:
+                    break
                 self.keep_busy()
                 time.sleep(self.rng.uniform(0.0, 1.5))
                 began = time.monotonic()
@@ -76,6 +85,10 @@ class Run:
         problems = swarm.problems + self.check(history)
         self.note(problems, swarm, proxy, calls=history.read_text().count("\n"))
         return problems
+
+    def kill(self) -> None:
+        for service in (self.service, self.heir):
+            service.kill()
 
     def keep_busy(self) -> None:
         """Two studies at a time: a new one for each that is over."""
@@ -131,6 +144,9 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
+Strike = Callable[[Run, FaultProxy], None]
+
+
 def kill_the_service(run: Run, proxy: FaultProxy) -> None:
     run.service.kill()
     run.service.start()
@@ -154,8 +170,15 @@ class CrashPostgres:
         pid = self.server.get_pid()
         os.kill(pid, signal.SIGQUIT)
         wait_until(lambda: not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text(), seconds=60)
-        self.server.start()
+        wait_until(self.started, seconds=120)
         run.service.wait_ready()
+
+    def started(self) -> bool:
+        try:
+            self.server.start()
+        except subprocess.SubprocessError:  # it recovers for longer than the package waits
+            return False
+        return True
 
 
 class FillTheDisk:
@@ -176,24 +199,43 @@ class FillTheDisk:
         run.service.wait_ready()
 
 
-class TakeOver:
-    """Two services on one database: the owner is killed, or sleeps too long, and the one that stood by takes over.
+def kill_the_owner(run: Run, proxy: FaultProxy) -> None:
+    """Two services on one database: the owner is killed, and the one that stood by takes over."""
+    _depose(run, proxy, signal.SIGKILL)
 
-    Where it sleeps, it must end by itself once it wakes: another one owns the database.
-    """
 
-    def __init__(self, heir: ServiceProcess, *, asleep: bool) -> None:
-        self.heir, self.asleep = heir, asleep
+def send_the_owner_to_sleep(run: Run, proxy: FaultProxy) -> None:
+    """It sleeps too long, another one takes over, and it must end by itself once it wakes: it owns nothing any more."""
+    _depose(run, proxy, signal.SIGSTOP)
 
-    def __call__(self, run: Run, proxy: FaultProxy) -> None:
-        if self.heir.process is None or self.heir.process.poll() is not None:
-            self.heir.start()
-            time.sleep(run.rng.uniform(0, 3))
-        owner = run.service
-        owner.signal(signal.SIGSTOP if self.asleep else signal.SIGKILL)
-        run.service, self.heir = self.heir, owner
-        run.service.wait_ready()
-        proxy.target = run.service.port
+
+def _depose(run: Run, proxy: FaultProxy, by: signal.Signals) -> None:
+    if not run.heir.lives():
+        run.heir.start()
+        time.sleep(run.rng.uniform(0, 3))
+    owner = run.service
+    owner.signal(by)
+    while by == signal.SIGSTOP and _locked(owner.database):
+        # SQLite's lock is its holder's for as long as that exists, asleep or not: here nobody could take over.
         owner.signal(signal.SIGCONT)
-        assert owner.process is not None
-        owner.process.wait(30)
+        time.sleep(run.rng.uniform(0, 0.1))
+        owner.signal(signal.SIGSTOP)
+    run.service, run.heir = run.heir, owner
+    run.service.wait_ready()
+    proxy.target = run.service.port
+    owner.signal(signal.SIGCONT)
+    assert owner.process is not None
+    owner.process.wait(30)
+
+
+def _locked(url: str) -> bool:
+    """Whether some process is within a write, if this is SQLite: PostgreSQL ends the transactions of those who sleep."""
+    file = make_url(url).database
+    if not url.startswith("sqlite") or file is None:
+        return False
+    with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return False
+        except sqlite3.OperationalError:
+            return True

@@ -53,6 +53,9 @@ class ServiceProcess:
         except OSError:
             return False
 
+    def lives(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)

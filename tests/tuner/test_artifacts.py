@@ -12,7 +12,7 @@ from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, all_rows, make_bench
 from tuner.artifacts import CHECKPOINTS_KEPT, ArtifactStore, check_name
-from tuner.errors import NotFound, StaleLease
+from tuner.errors import NotFound, StaleLease, Unavailable
 from tuner.lifecycle import Actor
 from tuner.manager import Lease
 from tuner.records import Artifact
@@ -63,7 +63,7 @@ def test_a_stream_that_breaks_off_leaves_nothing(bench: Bench) -> None:
         yield b"half"
         raise ConnectionError
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Unavailable):
         bench.service.artifacts.receive(broken())
     assert files(bench.service.artifacts) == []
 

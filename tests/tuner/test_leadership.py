@@ -10,10 +10,11 @@ from sqlalchemy import update
 
 from tests.conftest import Clock
 from tests.tuner.helpers import all_rows
+from tests.walk.conftest import wait_until
 from tuner.db.leader_rows import get_leader
 from tuner.db.tables import leader
 from tuner.errors import Conflict, Deposed
-from tuner.leadership import LEAD_SECONDS
+from tuner.leadership import LEAD_SECONDS, Leadership
 from tuner.service import Service, open_service, wait_for_lead
 from tuner.settings import Settings
 
@@ -78,6 +79,26 @@ def test_one_that_stands_by_goes_on_when_the_owner_leaves(settings: Settings, cl
         assert waiting.is_alive()
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_of_two_that_stand_by_one_takes_over_and_the_other_goes_on_waiting(settings: Settings, clock: Clock) -> None:
+    taken: list[Leadership] = []
+
+    def stand_by() -> None:
+        taken.append(wait_for_lead(settings, clock=clock, every=0.01))
+
+    waiting = [threading.Thread(target=stand_by, daemon=True) for _ in range(2)]
+    with open_service(settings, clock=clock):
+        for thread in waiting:
+            thread.start()
+    wait_until(lambda: taken)
+    waiting[0].join(0.2)
+    assert len(taken) == 1
+    with open_service(settings, clock=clock, leadership=taken[0]) as heir:
+        assert register(heir, clock)
+    for thread in waiting:
+        thread.join(10)
+    assert len(taken) == 2
 
 
 def test_each_owner_has_an_epoch_of_its_own(settings: Settings, clock: Clock) -> None:

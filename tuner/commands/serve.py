@@ -7,9 +7,9 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import structlog
 import typer
@@ -72,5 +72,20 @@ def configure_logs() -> None:
             *(for_people if sys.stderr.isatty() else for_programs),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _AsFarAsPossible(sys.stderr))),
     )
+
+
+class _AsFarAsPossible:
+    """A file whose lines are lost where they can't be written: a full disk under a log must stop nothing but the log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()

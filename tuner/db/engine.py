@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +39,13 @@ class Database:
     undone to be run anew: only what those did must be forgotten.
     """
 
-    def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, url: str, *, longest_pause: float | None = None, on_rollback: Callable[[], None] = lambda: None) -> None:
+        """`longest_pause`: a process that pauses for so many seconds within a write is cut off, where the database can do that.
+
+        One that was stopped would else hold the rows that it has changed, and with them whoever is to take over, for ever.
+        """
         self.engine = make_engine(url)
+        self.writing = make_engine(url, longest_pause=longest_pause)
         self.on_rollback = on_rollback
         self.on_rerun: Callable[[], None] = on_rollback
         self.guard: Callable[[Connection], None] = lambda connection: None
@@ -87,6 +93,7 @@ class Database:
             self._calls.put(None)
         self._writer.join()
         self.engine.dispose()
+        self.writing.dispose()
 
     def _write_loop(self) -> None:
         while (first := self._calls.get()) is not None:
@@ -118,7 +125,7 @@ class Database:
                 future.set_exception(problem)
 
     def _transact(self, batch: list[_Call], run: Callable[[Connection, _Call], _Outcome]) -> list[_Outcome]:
-        with self.engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
+        with self.writing.connect().execution_options(tuner_write=True) as connection, connection.begin():
             self.guard(connection)
             return [run(connection, call) for call in batch]
 
@@ -155,11 +162,13 @@ def _note_change(connection: Connection, cursor: Any, statement: str, *_: object
         connection.info["changed"] = True
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:
     """An engine set up for durability; makes the folder of an SQLite file, readable by its owner only."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
+        if longest_pause is not None:
+            event.listen(engine, "connect", partial(_cut_off_after, longest_pause))
         event.listen(engine, "before_cursor_execute", _note_change)
         return engine
     if parsed.database and parsed.database != ":memory:":
@@ -172,6 +181,11 @@ def make_engine(url: str) -> Engine:
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "before_cursor_execute", _note_change)
     return engine
+
+
+def _cut_off_after(longest_pause: float, connection: Any, _record: object) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = {round(longest_pause * 1000)}")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -192,6 +206,7 @@ def translated(error: SQLAlchemyError) -> Exception:
     if isinstance(error, TimeoutError):
         return Unavailable(f"every connection to the database is in use: {error}")
     # DatabaseError itself, not its kinds, is what SQLite says of a damaged file.
-    if isinstance(error, DBAPIError) and type(error).__name__ in ("OperationalError", "InterfaceError", "DatabaseError"):
+    passing = ("OperationalError", "InterfaceError", "DatabaseError")
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or type(error).__name__ in passing):
         return Unavailable(f"the database cannot be reached or written to just now: {error.orig}")
     return error
