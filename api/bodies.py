@@ -140,13 +140,15 @@ class GpusBody(Body):
 class LeaseBody(Body):
     """A worker asks for a trial, of these studies (names or ids) or of any, and waits so long for one to come up.
 
-    `gpus`: how many the trial may take, which is how many of the worker's are free; null: all of them.
+    `gpus`: how many the trial may take, which is how many of the worker's are free; null: all of them. `request` is a random
+    name for the wish: said again after a lost answer, it gets the same lease instead of a second one.
     """
 
     worker_id: Name
     studies: Annotated[list[Name], Field(max_length=1000)] | None = None
     gpus: Annotated[int, Field(ge=0, le=1024)] | None = None
     wait_seconds: Annotated[float, Field(ge=0, le=60)] = 0.0
+    request: Annotated[Name, Field(min_length=8)] | None = None
 
 
 class MetricBody(Body):
@@ -169,9 +171,10 @@ class MetricsBody(Body):
 
 
 class LogBody(Body):
-    """Lines for a trial's log."""
+    """Lines for a trial's log, after so many that were sent under this lease before."""
 
     text: Annotated[Text, Field(max_length=1_000_000)]
+    after: Count | None = None
 
 
 class FailureBody(Body):

@@ -154,12 +154,14 @@ class Client:
         studies: Sequence[str] | None = None,
         gpus: int | None = None,
         wait_seconds: float = _LONG_POLL_SECONDS,
+        request: str | None = None,
     ) -> LeasedTrial | None:
         """A trial to train, or None if none came up within `wait_seconds`.
 
-        `studies`, by name or id, limits whose; `gpus` how many it may want: those of the worker that are free now.
+        `studies`, by name or id, limits whose; `gpus` how many it may want: those of the worker that are free now. Who repeats
+        a call that got no answer gives both the same random `request`: the answer is the same trial then.
         """
-        body = {"worker_id": worker_id, "studies": studies, "gpus": gpus, "wait_seconds": wait_seconds}
+        body = {"worker_id": worker_id, "studies": studies, "gpus": gpus, "wait_seconds": wait_seconds, "request": request}
         answer = self.call("POST", "/leases", body=body, timeout=wait_seconds + 30)
         with well_formed("a lease"):
             return None if answer is None else LeasedTrial(self, answer)

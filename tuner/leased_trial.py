@@ -45,6 +45,7 @@ class LeasedTrial:
         self._expires_in = float(lease["expires_in"])
         self._client = client
         self._finished = False
+        self._logged = 0  # lines, so that one sent again is known
         self.give_up = threading.Event()  # set: what finds no service now is not tried again
         self._outbox = Outbox(str(self.number), lambda: self.give_up)
         self._closing = threading.Event()
@@ -88,7 +89,8 @@ class LeasedTrial:
 
     def log(self, text: str) -> None:
         """Add lines to the trial's log, now or when the service is back."""
-        self._outbox.put(Entry(lambda: self._post("logs", {"text": text})))
+        after, self._logged = self._logged, self._logged + len(text.splitlines())
+        self._outbox.put(Entry(lambda: self._post("logs", {"text": text, "after": after})))
 
     def heard(self) -> Verdict:
         """The verdict once all that was told has arrived. Raises Unreachable if `give_up` is set before."""

@@ -20,10 +20,11 @@ from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
 from tuner.ledger import Change, Ledger
-from tuner.objectives import final_values
+from tuner.objectives import final_values, validation_scores
 from tuner.promotion import PROMOTED_LATER, SET_ASIDE, next_to_promote, promote, set_aside
 from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
 from tuner.reservations import Reservations
+from tuner.resuming import take_up
 from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
 from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
@@ -84,20 +85,30 @@ class Manager:
         return self.ledger.change(work)
 
     def lease(
-        self, worker_id: str, *, studies: Sequence[str] | None = None, gpus: int | None = None, now: datetime
+        self,
+        worker_id: str,
+        *,
+        studies: Sequence[str] | None = None,
+        gpus: int | None = None,
+        request: str | None = None,
+        now: datetime,
     ) -> Lease | None:
         """A trial for the worker, which has so many `gpus` free (None: all), or None if there is nothing to do for it just now.
 
-        Raises NotFound for an unknown worker.
+        `request` is the worker's own name for what it asks: said again, it gets the same lease as long as that is open, and
+        never another one. Raises NotFound for an unknown worker.
         """
+        lease_id = lease_rows.new_lease_id(worker_id, request)
 
         def work(change: Change) -> Lease | None:
             worker = worker_rows.see_worker(change.connection, worker_id, now)
             if worker is None:
                 raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
+            if request is not None and lease_rows.get_lease(change.connection, lease_id) is not None:
+                return self._granted_before(change, lease_id, now)
             running = study_rows.running_studies(change.connection, studies)
             for study in self.reservations.order(change.connection, running, worker, gpus, all_of_them=studies is None, now=now):
-                trial = self._next_trial(change, study, worker_id, now)
+                trial = self._next_trial(change, study, worker_id, lease_id, now)
                 if trial is not None:
                     self.reservations.granted(study.id)
                     return self._lease(change, study, trial)
@@ -142,7 +153,7 @@ class Manager:
             if not new:
                 return verdict(trial, study)
             change.tell("metric", study_id=study.id, number=trial.number)
-            self._note_progress(change, lease_id, trial, new, _scores(new, objective_of(study.spec).metric), now)
+            self._note_progress(change, lease_id, trial, new, validation_scores(new, objective_of(study.spec).metric), now)
             return self._judge(change, study, trial, lease_id, new, now)
 
         return work
@@ -166,14 +177,16 @@ class Manager:
 
         return self.ledger.change(work)
 
-    def log(self, lease_id: str, lines: Sequence[str], *, now: datetime) -> None:
-        """Append to the trial's log. Raises StaleLease."""
+    def log(self, lease_id: str, lines: Sequence[str], *, after: int | None = None, now: datetime) -> None:
+        """Append to the trial's log; `after` so many of this lease, no line is added twice. Raises StaleLease."""
 
         def work(change: Change) -> None:
             trial, _ = self._held(change, lease_id)
             if trial.finished:
                 raise StaleLease(lease_id)
-            metric_rows.append_logs(change.connection, trial_id=trial.id, attempt=trial.attempt, lines=lines, now=now)
+            metric_rows.append_logs(
+                change.connection, trial_id=trial.id, attempt=trial.attempt, lines=lines, after=after, now=now
+            )
 
         self.ledger.change(work)
 
@@ -228,8 +241,14 @@ class Manager:
 
         self.ledger.change(work)
 
-    def _next_trial(self, change: Change, study: Study, worker_id: str, now: datetime) -> Trial | None:
-        lease_id = secrets.token_hex(12)
+    def _granted_before(self, change: Change, lease_id: str, now: datetime) -> Lease | None:
+        trial = trial_rows.trial_of_lease(change.connection, lease_id)
+        if trial is None or trial.state != "running":
+            return None
+        self._extend(change, lease_id, now)
+        return self._lease(change, _study_of(change, trial), trial)
+
+    def _next_trial(self, change: Change, study: Study, worker_id: str, lease_id: str, now: datetime) -> Trial | None:
         trial = trial_rows.next_waiting(change.connection, study.id)
         if trial is None and limit_reached(change.connection, study, now) is None:
             trial = next_to_promote(change, study) or self._new_trial(change, study, now)
@@ -239,7 +258,7 @@ class Manager:
         if trial.set_aside_at is not None:
             promote(change, study, started)
         if started.attempt > 1:
-            self._take_up(change, study, started, now)
+            take_up(change, study, started, now)
         lease_rows.insert_lease(
             change.connection,
             lease_id=lease_id,
@@ -267,24 +286,6 @@ class Manager:
             space_version=study.space_version,
             now=now,
         )
-
-    def _take_up(self, change: Change, study: Study, trial: Trial, now: datetime) -> None:
-        """Go back to the trial's checkpoint: what was reported after it will be reported again."""
-        checkpoint = checkpoint_rows.checkpoint_of(change.connection, trial.id)
-        step = max(-1 if checkpoint is None else checkpoint.step, known_until(trial))
-        superseded = metric_rows.supersede_metrics(change.connection, trial.id, after_step=step)
-        if superseded and trial.extension is None:
-            change.forget_search(study.id)
-        if checkpoint is not None:
-            scores = _scores(metric_rows.metrics_of(change.connection, trial.id), objective_of(study.spec).metric)
-            trial_rows.note_progress(
-                change.connection,
-                trial.lease_id or "",
-                step=checkpoint.step,
-                epoch=checkpoint.epoch,
-                value=scores[-1].value if scores and not math.isnan(scores[-1].value) else None,
-                now=now,
-            )
 
     def _lease(self, change: Change, study: Study, trial: Trial) -> Lease:
         return Lease(
@@ -342,7 +343,7 @@ class Manager:
     ) -> Verdict:
         if trial.extension is not None:  # a person asked for it: it is not judged, and the search knows nothing of it
             return verdict(trial, study)
-        judged = _scores(new, pruning_metric(study.spec))
+        judged = validation_scores(new, pruning_metric(study.spec))
         if judged and judged[0].step <= (trial.step or -1):
             change.forget_search(study.id)  # a report that comes late: the rows have the right order
         search = change.search(study)
@@ -478,11 +479,6 @@ def _meant(study: Study, ending: Ending) -> Ending:
     if ending.state != "completed" or not math.isnan(ending.values.get(metric, 0.0)):
         return ending
     return Ending(state="failed", failure=("nan", f"{metric} is not a number"), details=ending.details)
-
-
-def _scores(points: Sequence[MetricPoint], metric: str) -> list[MetricPoint]:
-    """The validation scores of one metric among `points`, by step."""
-    return sorted((p for p in points if p.name == metric and p.split == "validation"), key=lambda point: point.step)
 
 
 def _at_its_end(study: Study, trial: Trial, score: MetricPoint) -> bool:

@@ -8,8 +8,13 @@ from typing import Any
 
 from studies.definition import Direction
 from studies.errors import InvalidInput
-from tuner.records import Trial
+from tuner.records import MetricPoint, Trial
 from tuner.spec import StudySpec, objectives_of
+
+
+def validation_scores(points: Sequence[MetricPoint], metric: str) -> list[MetricPoint]:
+    """What `points` say of one metric on the validation data, by step."""
+    return sorted((p for p in points if p.name == metric and p.split == "validation"), key=lambda point: point.step)
 
 
 def final_values(

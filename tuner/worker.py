@@ -7,6 +7,7 @@ happens in the trial's process, so that trials do not hinder each other and one 
 from __future__ import annotations
 
 import platform
+import secrets
 import shutil
 import tempfile
 import threading
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -102,11 +104,11 @@ class Worker:
         if room is None:
             self.places.wait(_POLL_SECONDS)
             return False
-        studies = room.studies or self.studies
+        studies, wish = room.studies or self.studies, secrets.token_hex(8)
+        asked = partial(self.client.lease, self.worker_id, studies=studies, gpus=room.gpus, wait_seconds=_WAIT_SECONDS)
         with self._surviving():
-            trial = self._patiently(
-                lambda: self.client.lease(self.worker_id, studies=studies, gpus=room.gpus, wait_seconds=_WAIT_SECONDS)
-            )
+            # One wish, however often it has to be said: a lost answer leaves no trial leased to nobody.
+            trial = self._patiently(lambda: asked(request=wish))
             if trial is None:
                 if self._trials:  # perhaps what waits there needs the room that they will leave
                     self.places.wait(_POLL_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import from_thread
@@ -36,7 +37,8 @@ async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, fe
     studies = None if body.studies is None else await run_in_threadpool(_ids, service, body.studies)
     deadline = asyncio.get_running_loop().time() + body.wait_seconds
     while True:
-        lease = await run_in_threadpool(service.manager.lease, body.worker_id, studies=studies, gpus=body.gpus, now=utc_now())
+        asked = partial(service.manager.lease, body.worker_id, studies=studies, gpus=body.gpus, request=body.request)
+        lease = await run_in_threadpool(asked, now=utc_now())
         if lease is not None:
             break
         if service.manager.reservations.keeps(body.worker_id):
@@ -68,8 +70,8 @@ async def report_metrics(lease_id: LeaseId, body: MetricsBody, service: ServiceD
 
 @router.post("/{lease_id}/logs", status_code=204)
 def append_logs(lease_id: LeaseId, body: LogBody, service: ServiceDep, now: Now) -> None:
-    """Add lines to the trial's log."""
-    service.manager.log(lease_id, body.text.splitlines(), now=now)
+    """Add lines to the trial's log. Sent again with the same `after`, they are there once."""
+    service.manager.log(lease_id, body.text.splitlines(), after=body.after, now=now)
 
 
 @router.put("/{lease_id}/artifacts/{name}", openapi_extra={"requestBody": {"content": _BYTES, "required": True}})

@@ -85,8 +85,8 @@ class Evidence:
 
     @cached_property
     def granted(self) -> dict[str, Record]:
-        """lease id → the call that was answered with it."""
-        return {c.answer["id"]: c for c in self.calls if c.path == "/leases" and c.status == 200}
+        """lease id → the first call that was answered with it; one that is said again is too."""
+        return {c.answer["id"]: c for c in reversed(self.calls) if c.path == "/leases" and c.status == 200}
 
     def named(self, trial_id: int) -> str:
         trial = self.trial[trial_id]
@@ -289,9 +289,14 @@ def _leases(evidence: Evidence) -> Iterator[str]:
         open_ones = [lease["id"] for lease in evidence.attempts.get(trial["id"], ()) if lease["ended_at"] is None]
         if open_ones != ([trial["lease_id"]] if trial["state"] == "running" else []):
             yield f"I2: {evidence.named(trial['id'])} is {trial['state']} and has {len(open_ones)} open leases"
+    asked: dict[tuple[str, str], set[str]] = defaultdict(set)
     for lease_id, call in evidence.granted.items():
+        asked[call.body["worker_id"], call.body.get("request") or lease_id].add(lease_id)
         if evidence.studies and lease_id not in evidence.lease and call.answer["study_id"] in evidence.study:
             yield f"I1: the lease {lease_id} of trial {call.answer['trial']} was granted, and is not there"
+    for (_, request), given in asked.items():
+        if len(given) > 1:
+            yield f"I2: {request!r}, asked more than once, was answered with {len(given)} leases: all but one are nobody's"
 
 
 def _fencing(evidence: Evidence) -> Iterator[str]:

@@ -218,6 +218,12 @@ def finish_counts_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Manager, "_repeated_finish", lambda *_: None)
 
 
+def asked_again_given_another(patch: pytest.MonkeyPatch) -> None:
+    """A worker whose lease got lost on its way is given a second one, and the first trial waits for nobody."""
+    made = iter(range(10**9))
+    patch.setattr(lease_rows, "new_lease_id", lambda *_: f"lease{next(made)}")
+
+
 @dataclass(frozen=True)
 class Caught:
     """The promises of which at least one must be reported as broken, and a mixture of faults that soon leads there."""
@@ -246,5 +252,6 @@ MUTANTS: Mapping[Patch, Caught] = {
     no_set_aside: Caught(("I1",), Faults(worker_dies=60)),
     lease_taken_back_early: Caught(("I2",)),
     deposed_and_writing: Caught(("I2",), Faults(takeover=15)),
+    asked_again_given_another: Caught(("I2",), Faults(late_again=600), {"release": 70, "complete": 30}),
     finish_counts_again: Caught(("I1",), Faults(late_again=500), {"release": 30, "hardware": 30, "complete": 40}),
 }

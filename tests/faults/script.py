@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Generator, Mapping
+from itertools import count
 from typing import Any
 
 from tests.faults.history import Answer, Call, bytes_seen
@@ -27,8 +28,9 @@ class Surprise(AssertionError):
 def work(name: str, rng: random.Random, *, fates: Mapping[str, int] = FATES, wait_seconds: float = 0) -> Script:
     """Train whatever there is. The driver decides when a worker dies, which may be at any call."""
     worker_id = (yield Call(verb="POST", path="/workers", body={"host": name, "pid": 1})).body["worker_id"]
-    while True:
-        lease = yield Call(verb="POST", path="/leases", body={"worker_id": worker_id, "wait_seconds": wait_seconds})
+    for wish in count():
+        asked = {"worker_id": worker_id, "wait_seconds": wait_seconds, "request": f"wish {wish} of {name}"}
+        lease = yield Call(verb="POST", path="/leases", body=asked)
         if lease.status == 200:
             fate = rng.choices(list(fates), list(fates.values()))[0]
             yield from train(lease.body, fate, rng)

@@ -239,7 +239,7 @@ class Simulation:
 
     def _open(self, services: ExitStack) -> Service:
         service = services.enter_context(open_service(self.settings, clock=self.clock))
-        event.listen(service.ledger.database.engine, "commit", self._commit)
+        event.listen(service.ledger.database.writing, "commit", self._commit)
         return service
 
     def _commit(self, connection: Any) -> None:
@@ -269,7 +269,7 @@ def _executed(service: Service, call: Call, clock: Clock) -> Answer:
     if call.path == "/workers":
         return Answer(status=201, body={"worker_id": manager.register(gpus=[], versions={}, now=now, **body).id})
     if call.path == "/leases":
-        lease = manager.lease(body["worker_id"], now=now)
+        lease = manager.lease(body["worker_id"], request=body["request"], now=now)
         return Answer(status=204) if lease is None else Answer(status=200, body=LeaseAnswer.of(lease).model_dump(mode="json"))
     _, _, lease_id, what = call.path.split("/")
     if what == "heartbeat":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.checker import gather
+from tests.faults.history import read_history
 from tests.faults.simulation import Faults, Simulation
 from tuner.settings import Settings
 
@@ -20,3 +22,14 @@ def test_every_promise_is_kept(request: pytest.FixtureRequest, in_memory: Path, 
     url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
     settings = Settings(home=in_memory, database_url=url)
     assert Simulation(settings, seed, in_memory / "history.jsonl", Faults.drawn(seed)).run() == [], f"seed {seed}"
+
+
+def test_calls_and_answers_that_get_lost_cost_nothing(in_memory: Path) -> None:
+    """A worker that asks again for a trial gets the one that it was given: nothing is leased to nobody."""
+    lossy = Faults(**dict.fromkeys(vars(Faults()), 0) | {"request_lost": 150, "reply_lost": 250})
+    settings = Settings(home=in_memory)
+    history, fates = in_memory / "history.jsonl", {"complete": 90, "release": 10}
+    assert Simulation(settings, 1, history, lossy, fates).run() == []
+    evidence = gather(settings.url, read_history(history))
+    assert len(evidence.trials) > 10
+    assert {trial["retries"] for trial in evidence.trials} == {0}

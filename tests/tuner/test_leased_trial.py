@@ -151,6 +151,14 @@ def test_logs_arrive(client: Client, trial: LeasedTrial, tmp_path: Path) -> None
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
 
 
+def test_lines_that_are_sent_again_are_there_once(client: Client, trial: LeasedTrial, tmp_path: Path) -> None:
+    with trial:
+        for text, after in (("one\ntwo", 0), ("one\ntwo", 0), ("two\nthree", 1), ("four", 3)):
+            client.post(f"/leases/{trial.id}/logs", {"text": text, "after": after})
+    client.download("/studies/simulated/trials/0/logs", tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "one\ntwo\nthree\nfour\n"
+
+
 def test_a_checkpoint_goes_to_the_next_worker(client: Client, trial: LeasedTrial, tmp_path: Path) -> None:
     assert trial.resume is None
     kept, fetched = tmp_path / "kept", tmp_path / "fetched"

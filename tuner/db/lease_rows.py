@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,11 @@ _END = (
     .where(*_OPEN)
     .values(ended_at=bindparam("now"), outcome=bindparam("as_outcome"), message=bindparam("with_message"))
 )
+
+
+def new_lease_id(worker_id: str, request: str | None) -> str:
+    """Random; of a named request always the same one, which nobody can guess who does not know that name."""
+    return secrets.token_hex(12) if request is None else hashlib.sha256(f"{worker_id} {request}".encode()).hexdigest()[:24]
 
 
 def insert_lease(

@@ -100,7 +100,13 @@ def metric_names(connection: Connection, study_id: str) -> list[tuple[str, str]]
     return [(split, name) for split, name in rows]
 
 
-def append_logs(connection: Connection, *, trial_id: int, attempt: int, lines: Sequence[str], now: datetime) -> None:
+def append_logs(
+    connection: Connection, *, trial_id: int, attempt: int, lines: Sequence[str], after: int | None = None, now: datetime
+) -> None:
+    """`after` so many lines of the attempt: of these, what is there already is not added again."""
+    if after is not None:
+        of_attempt = select(func.count()).where(logs.c.trial_id == trial_id, logs.c.attempt == attempt)
+        lines = lines[max(0, connection.execute(of_attempt).scalar_one() - after) :]
     last = connection.execute(select(func.coalesce(func.max(logs.c.seq), 0)).where(logs.c.trial_id == trial_id)).scalar_one()
     if lines:
         rows = [

@@ -48,6 +48,19 @@ def test_a_trial_from_lease_to_result(admin: TestClient, trainer: Trainer, post_
 
 
 @both_databases
+def test_a_trial_asked_for_again_is_the_same_one(trainer: Trainer, post_study: PostStudy) -> None:
+    post_study()
+    first, again = (trainer.lease(request="one wish") for _ in range(2))
+    assert again == first
+    other = trainer.lease(request="another wish")
+    assert (first["trial"], other["trial"]) == (0, 1)
+    trainer.finish(first, 0.5)
+    assert trainer.ask(request="one wish").status_code == 204, "an old wish that comes late is no new one"
+    assert trainer.lease(request="a third wish")["trial"] == 2
+    assert wrong_fields(trainer.ask(request="short")) == ["request"]
+
+
+@both_databases
 def test_calls_sent_again_get_the_same_answer(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
     post_study()
     lease = trainer.lease()
