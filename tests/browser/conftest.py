@@ -44,8 +44,8 @@ def browser() -> Iterator[Browser]:
 class Site:
     """A service that runs in a thread of this process."""
 
-    def __init__(self, home: Path) -> None:
-        self.listening = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, home: Path, port: int = 0) -> None:
+        self.listening = socket.create_server(("127.0.0.1", port))
         ready = threading.Event()
         self.token = ""
 

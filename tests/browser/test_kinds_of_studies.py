@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from playwright.sync_api import Response, expect
 
 from tests.browser.big_study import big_study
 from tests.browser.conftest import Site, Visitor, panel
+from tests.browser.scene import busy_study
 from tests.simulation import point, start_study, start_worker
 from tuner.manager import Ending, Lease
 from tuner.records import Study
@@ -90,6 +92,27 @@ def test_one_trial_all_failed_and_numbers_that_are_none(site: Site, admin: Visit
     expect(page.locator("#metrics tbody")).to_contain_text("NaN")
     admin.open(site, f"/studies/{odd.id}/compare?trials=0,1")
     expect(page.locator("#heads")).to_contain_text("Trial 1")
+
+
+def test_two_objectives(site: Site, admin: Visitor) -> None:
+    objective = [{"metric": "accuracy"}, {"metric": "trained_parameters"}]
+    study = busy_study(site.service, trials=14, name="both", objective=objective).study
+    page = admin.open(site, f"/studies/{study.id}")
+    pareto = panel(page, "pareto")
+    expect(pareto.locator("path.point").first).to_be_attached()
+    expect(pareto.locator(".xtitle")).to_have_text("trained_parameters")
+    expect(pareto.locator(".ytitle")).to_have_text("accuracy")
+    front = pareto.locator(".plot").evaluate("p => p.data.find(trace => trace.name === 'Pareto set').customdata")
+    best = page.locator("#trials-rows tr.best td:nth-child(2)").inner_text()
+    assert int(best) in front
+    page.get_by_text("Columns", exact=True).click()
+    page.locator("#columns").get_by_label("trained_parameters").check()
+    expect(page.locator("#trials-head")).to_contain_text("trained_parameters")
+    admin.open(site, f"/new?from={study.id}")
+    expect(page.locator("#form")).to_contain_text("Several objectives: change them in the study file.")
+    page.get_by_role("button", name="Dry run").click()
+    expect(page.locator("#outcome")).to_contain_text("Nothing is wrong")
+    expect(page.locator("#yaml")).to_have_value(re.compile("trained_parameters"))
 
 
 def test_what_users_write_is_text(own_site: Site, visitor: Visitor) -> None:

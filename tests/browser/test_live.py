@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -92,3 +93,43 @@ def test_what_is_being_written_is_not_replaced(site: Site, admin: Visitor) -> No
     expect(page.locator("#trials-rows tr").first).to_contain_text("0.250")
     expect(page.get_by_label("Notes", exact=True)).to_have_value("half a sent")
     expect(page.get_by_label("Mark trial 0")).to_be_focused()
+
+
+def test_a_page_outlives_its_service(tmp_path: Path, visitor: Visitor) -> None:
+    first = Site(tmp_path / "home")
+    study, lease = running_trial(first, "outlived")
+    visitor.sign_in(first)
+    page = visitor.open(first, f"/studies/{study.id}")
+    expect(page.locator("#live")).to_have_text("live")
+    first.close()
+    expect(page.locator("#live")).to_have_text("reconnecting")
+    second = Site(tmp_path / "home", int(first.url.rpartition(":")[2]))
+    try:
+        expect(page.locator("#live")).to_have_text("live")
+        second.service.manager.report(lease.id, [point(1, 0.625)], now=utc_now())
+        expect(page.locator("#trials-rows tr").first).to_contain_text("1")
+        second.service.manager.finish(lease.id, Ending(state="completed", values={"accuracy": 0.625}), now=utc_now())
+        expect(page.locator("#trials-rows tr").first).to_contain_text("0.625")
+    finally:
+        visitor.page.goto("about:blank")
+        second.close()
+    visitor.forgive("ERR_")
+
+
+def test_a_refused_stream_is_asked_for_again(site: Site, visitor: Visitor) -> None:
+    """A proxy answers 502 while the service behind it is away, and the browser gives up then."""
+    study, lease = running_trial(site, "behind a proxy")
+    refused: list[Route] = []
+
+    def refuse_once(route: Route) -> None:
+        refused.append(route)
+        route.fulfill(status=502, body="bad gateway") if len(refused) == 1 else route.continue_()
+
+    visitor.page.route(re.compile("/events"), refuse_once)
+    visitor.sign_in(site)
+    page = visitor.open(site, f"/studies/{study.id}")
+    expect(page.locator("#live")).to_have_text("live")
+    assert len(refused) == 2
+    site.service.manager.finish(lease.id, Ending(state="completed", values={"accuracy": 0.875}), now=utc_now())
+    expect(page.locator("#trials-rows tr").first).to_contain_text("0.875")
+    visitor.forgive("502")

@@ -8,6 +8,7 @@ import { draw, redraw } from "./figure.js";
 import { score } from "./format.js";
 import { t } from "./i18n.js";
 import { follow } from "./live.js";
+import { firstObjective } from "./objective.js";
 import { alertUser, get, studyApi } from "./rest.js";
 import { reshaped } from "./smoothing.js";
 import { setViewState, viewState } from "./view_state.js";
@@ -75,7 +76,7 @@ async function refresh() {
   await Promise.all([classResults(byId("results"), api, numbers), showAttention(numbers)]);
 }
 
-const objective = () => [study.objective].flat()[0].metric;
+const objective = () => firstObjective(study).metric;
 const shownName = ({ name, split }) => (split === "validation" ? name : `${split}/${name}`);
 
 function showTable() {

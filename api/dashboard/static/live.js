@@ -7,6 +7,7 @@ import { address, alertUser } from "./rest.js";
 const EVENTS = ["study", "trial", "metric", "worker", "reset"];
 const LEAST_PAUSE = 1000; // milliseconds between two refreshes
 const SHARE = 2; // a refresh that took long waits this many times as long
+const AGAIN = 3000; // milliseconds until a stream that was refused is asked for again
 
 // Calls `refresh` now, and again whenever the service tells of a change that `concerns` the page.
 export function follow(path, refresh, concerns = () => true) {
@@ -37,19 +38,26 @@ export function follow(path, refresh, concerns = () => true) {
     busy = false;
   }
 
-  // What happened between the making of the page and the opening of the stream must not be missed.
-  const source = new EventSource(address(`${path}?after=${document.body.dataset.event}`));
-  for (const name of EVENTS) source.addEventListener(name, ({ data }) => concerns(name, JSON.parse(data)) && run());
   let interrupted = false;
-  source.onopen = () => {
-    dot("on", "live");
-    if (interrupted) run(); // something may have happened meanwhile
-    interrupted = false;
-  };
-  source.onerror = () => {
-    interrupted = true;
-    dot("off", "reconnecting");
-  };
+
+  function listen() {
+    // What happened between the making of the page and the opening of the stream must not be missed.
+    const source = new EventSource(address(`${path}?after=${document.body.dataset.event}`));
+    for (const name of EVENTS) source.addEventListener(name, ({ data }) => concerns(name, JSON.parse(data)) && run());
+    source.onopen = () => {
+      dot("on", "live");
+      if (interrupted) run(); // something may have happened meanwhile
+      interrupted = false;
+    };
+    source.onerror = () => {
+      interrupted = true;
+      dot("off", "reconnecting");
+      // The browser tries again by itself only if there was no answer; a proxy answers for a service that is away.
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN);
+    };
+  }
+
+  listen();
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && wanted) run();
   });

@@ -4,6 +4,7 @@ import { ask } from "./ask.js";
 import { byId, el, facts, replaceContent, settled, show, studyPath } from "./dom.js";
 import { param, range, score } from "./format.js";
 import { counted, t } from "./i18n.js";
+import { objectives } from "./objective.js";
 import { address, alertUser, get, getDescription, post, studyApi } from "./rest.js";
 import { allowed } from "./roles.js";
 import { blankStudy, copyOf } from "./study_draft.js";
@@ -120,7 +121,7 @@ function showPlan({ spec, parameters, facts: found, first_trial: first }) {
     facts([
       [t("Ends at"), limits],
       [t("Trials at once, at most"), String(spec.parallelism)],
-      [t("Objective"), [spec.objective].flat().map(({ direction, metric }) => `${direction} ${metric}`).join(", ")],
+      [t("Objective"), objectives(spec).map(({ direction, metric }) => `${direction} ${metric}`).join(", ")],
       [t("Sampler and pruner"), `${spec.sampler.name}, ${spec.pruner.name}`],
       [t("Rows"), [["train", found.train_rows], ["validation", found.validation_rows], ["test", found.test_rows]].filter(([, n]) => n).map(([name, n]) => `${name} ${n}`).join(", ") || "–"],
       ...(found.classes.length ? [[t("Classes"), `${found.classes.length}: ${found.classes.slice(0, 12).join(", ")}`]] : []),

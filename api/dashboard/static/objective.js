@@ -1,5 +1,6 @@
-// The objective that a study is first judged by; a Pareto search has several.
+// The objective that a study is first judged by; a Pareto search has further ones.
 
-export const objectives = (study) => [study.objective].flat().filter(Boolean);
+// As an answer tells them (the leading one, and the others) or as a study file may (a list).
+export const objectives = ({ objective, further_objectives: further = [] }) => [objective, further].flat().filter(Boolean);
 
 export const firstObjective = (study) => objectives(study)[0];

@@ -1,5 +1,7 @@
 // A study that is being written: what it begins with, and how a field of it changes.
 
+import { objectives } from "./objective.js";
+
 export const LIMITS = { trials: "Trials", hours: "Hours", gpu_hours: "GPU-hours", target: "Target value", no_gain_in: "Trials without a gain" };
 
 // The usual space of the first task, on the first model and data that are here.
@@ -18,7 +20,9 @@ export function blankStudy({ tasks, models, data }) {
 // Only what a study file has, without what is left open anyway, under a name of its own.
 export function copyOf(study, keys) {
   const copied = Object.fromEntries(keys.filter((key) => key in study).map((key) => [key, withoutEmpty(study[key])]).filter(([, value]) => value !== undefined));
-  return { ...copied, name: nextName(study.name) };
+  const { further_objectives: _, ...rest } = copied;
+  const all = objectives(copied);
+  return { ...rest, ...(all.length > 1 ? { objective: all } : {}), name: nextName(study.name) };
 }
 
 function nextName(name) {

@@ -2,6 +2,7 @@
 
 import { el, replaceContent } from "./dom.js";
 import { t } from "./i18n.js";
+import { objectives } from "./objective.js";
 import { parameterRows } from "./parameter_form.js";
 import { LIMITS, valueAt, withValue } from "./study_draft.js";
 
@@ -34,7 +35,7 @@ export function studyForm(root, catalog, schemas, onChange) {
         field(["data", "limit"], { placeholder: t("all") }),
         ...Object.entries(task.columns).map(([role, usual]) => field(["data", "columns", role], { placeholder: usual, label: t("Column: {role}", { role }) })),
       ]),
-      group(t("What is best"), Array.isArray(study.objective)
+      group(t("What is best"), objectives(study).length > 1
         ? [el("p", { class: "muted" }, t("Several objectives: change them in the study file."))]
         : [choice(["objective", "metric"], Object.keys(task.metrics).map((name) => [name, name]), t("the first: {name}", { name: Object.keys(task.metrics)[0] })),
           choice(["objective", "direction"], [["maximize", t("maximize")], ["minimize", t("minimize")]], t("the metric's own"))]),

@@ -3,7 +3,7 @@
 import { badge, el, facts, tile, trialPath } from "./dom.js";
 import { duration, hours, param, range, score, when } from "./format.js";
 import { counted, t } from "./i18n.js";
-import { firstObjective } from "./objective.js";
+import { firstObjective, objectives } from "./objective.js";
 
 const STATES = ["running", "waiting", "completed", "pruned", "stopped", "failed"];
 
@@ -76,7 +76,7 @@ export function settings(study) {
   return el("div", { class: "columns" },
     facts(Object.entries(space).map(([name, body]) => [name, range(body)])),
     facts([
-      ["objective", [study.objective].flat().map(({ direction, metric }) => `${direction} ${metric}`).join(", ")],
+      ["objective", objectives(study).map(({ direction, metric }) => `${direction} ${metric}`).join(", ")],
       ...((study.constraints ?? []).length ? [["constraints", study.constraints.join(", ")]] : []),
       ["sampler", plain(study.sampler)],
       ["pruner", plain(study.pruner)],

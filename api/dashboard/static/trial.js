@@ -6,6 +6,7 @@ import { draw } from "./figure.js";
 import { bytes, duration, param, score, when } from "./format.js";
 import { counted, language, t } from "./i18n.js";
 import { follow } from "./live.js";
+import { firstObjective } from "./objective.js";
 import { reproduction } from "./reproduce.js";
 import { address, alertUser, get, getResponse, studyApi } from "./rest.js";
 import { showTrialControls, wireTrialControls } from "./trial_control.js";
@@ -69,7 +70,7 @@ function neighbour(id, other, exists) {
   byId(id).setAttribute("href", trialPath(studyId, other));
 }
 
-const objective = () => [study.objective].flat()[0].metric;
+const objective = () => firstObjective(study).metric;
 
 function tiles() {
   const others = Object.entries(trial.values).filter(([name]) => name !== objective());
