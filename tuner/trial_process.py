@@ -31,8 +31,7 @@ _MOST_SECONDS_TO_DIE = 5.0
 # Trials' processes are reached by sockets below TMPDIR. A socket's path may have 107 bytes; /pymp-…/listener-… takes 32.
 _LONGEST_TMPDIR = 107 - 32
 
-# The BERT module is what transformers would import at the first trial, like most models of its family.
-_PRELOADED = ["tuner.trial_process", "studies.training.loop", "transformers.models.bert.modeling_bert"]
+_PRELOADED = ["tuner.trial_process", "studies.training.warm"]
 
 # What CUDA says of a device that is broken or gone; whatever the trial did, another device would have done better.
 _BROKEN_HARDWARE = ("uncorrectable ECC error", "no CUDA-capable device is detected", "device is lost", "has fallen off the bus")

@@ -8,11 +8,12 @@ as if it had not been interrupted.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from studies.definition import DataSpec, Job
 from studies.errors import InvalidInput
 from studies.splits import Splits
 from studies.training.convert import folder_of
+from studies.training.store import Store
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-learn", "numpy", "sacrebleu", "peft", "tuner")
 # What a job says of the machine and the moment, not of what is computed.
@@ -40,7 +42,7 @@ def origin(job: Job, splits: Splits[Any]) -> dict[str, Any]:
             name: {"rows": len(getattr(splits, name)), "fingerprint": fingerprint}
             for name, fingerprint in splits.fingerprints().items()
         },
-        "model": {"reference": job.model, "revision": revision(job.model)},
+        "model": {"reference": job.model, "revision": revision(job.model, job.shared)},
         "hardware": _hardware(job),
         "determinism": {
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -69,26 +71,42 @@ def job_of(recipe: Mapping[str, Any], folder: Path) -> Job:
         raise InvalidInput.at("job", f"is not what a trial keeps of its job: {error}") from None
 
 
-def revision(reference: str) -> str | None:
-    """The commit of a hub model, or the sha256 of a local one's weights; None where there are none."""
+def revision(reference: str, shared: Path | None = None) -> str | None:
+    """The commit of a hub model, or the sha256 of a local one's weights; None where there are none.
+
+    What was read once is remembered in the folder `shared` for as long as the files stay the same.
+    """
     try:
         location = Path(folder_of(reference))
     except InvalidInput:
         return None
     if location.is_dir():
         weights = sorted(location.glob("*.safetensors")) or sorted(location.glob("*.npy"))
-        return f"sha256:{_sha256(tuple((str(file), file.stat().st_mtime_ns) for file in weights))}" if weights else None
+        return f"sha256:{_sha256_once(weights, shared)}" if weights else None
     if reference.startswith(PREFIX):
         return None
     cached = try_to_load_from_cache(reference, "config.json")
     return Path(cached).parent.name if isinstance(cached, str) else None
 
 
-@lru_cache(maxsize=8)
-def _sha256(files: tuple[tuple[str, int], ...]) -> str:
+def _sha256_once(files: Sequence[Path], shared: Path | None) -> str:
+    """A trial's process is new, but the weights are mostly those of the trial before."""
+    if shared is None:
+        return _sha256(files)
+    which = [(str(file), status.st_size, status.st_mtime_ns, status.st_ino) for file in files for status in [file.stat()]]
+    key = f"sha256-{hashlib.sha256(json.dumps(which).encode()).hexdigest()}"
+    found = Store(folder=shared, limit=sys.maxsize).obtain(key, 64, lambda file: _write(file, _sha256(files)))
+    return found[0].read_text("ascii") if found else _sha256(files)
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, "ascii")
+
+
+def _sha256(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for name, _changed in files:
-        with open(name, "rb") as file:
+    for name in files:
+        with name.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

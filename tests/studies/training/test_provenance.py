@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,3 +59,16 @@ def test_a_local_models_revision_is_the_hash_of_its_weights(tiny_model: str, tmp
     (tmp_path / "model.safetensors").write_bytes(b"other")
     assert revision(str(tmp_path)) != before
     assert revision("no-org/no-model") is None and revision("builtin:nothing") is None
+
+
+def test_weights_are_read_once_for_as_long_as_they_stay_the_same(tmp_path: Path, tiny_model: str) -> None:
+    folder, shared = tmp_path / "model", tmp_path / "shared"
+    shutil.copytree(tiny_model, folder)
+    plain = revision(str(folder))
+    assert revision(str(folder), shared) == plain
+    (note,) = shared.glob("sha256-*[!k]")
+    note.write_text("0" * 64)
+    assert revision(str(folder), shared) == f"sha256:{'0' * 64}"
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert revision(str(folder), shared) == revision(str(folder)) != plain

@@ -1,0 +1,44 @@
+"""All that trials would otherwise do anew in each of their processes, done once by importing this, before these are forked.
+
+Only the process that they are forked from imports it. Importing it has an effect, and that is its purpose: the first model that
+is loaded makes transformers compile some thousand patterns, which takes as long as loading does. No thread may be left behind
+by it, or what is forked could wait for a lock that nobody will give back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+
+from studies.training import (  # noqa: F401
+    image_classification,
+    loop,
+    question_answering,
+    sequence_to_sequence,
+    text_classification,
+    text_generation,
+    token_classification,
+    word_vectors,
+)
+from studies.training.predict import quietly
+
+
+def load_a_model() -> None:
+    """Save and load a model of a few numbers, by one thread."""
+    quietly()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a pool of threads does not survive a fork
+    config = BertConfig(
+        vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4, max_position_embeddings=8
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        BertForSequenceClassification(config).save_pretrained(folder)
+        AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+    torch.set_num_threads(threads)
+
+
+with suppress(OSError):  # a full disk: then each trial does it by itself
+    load_a_model()
