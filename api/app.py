@@ -14,6 +14,7 @@ from api.dashboard.figures import load_plotly
 from api.deps import declared_role
 from api.errors import handle_errors
 from api.feed import Feed
+from api.meter import Meter
 from api.routes import (
     audit,
     compare,
@@ -77,7 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.leadership = None  # it takes the database by itself
     app.state.on_deposed = lambda: None
     app.state.throttle = LoginThrottle()
-    app.add_middleware(Wall, settings=settings)
+    app.state.meter = Meter()
+    app.add_middleware(Wall, settings=settings, answered=app.state.meter.answered)
     handle_errors(app)
     for route in app.routes:
         if not isinstance(route, APIRoute):

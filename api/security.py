@@ -6,8 +6,9 @@ Who may do what is `api/deps.py`.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import structlog
@@ -51,8 +52,10 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 class Wall:
     """ASGI middleware around everything, error answers included."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, answered: Callable[[Scope, int, float], None]) -> None:
+        """`answered` is told of each answer: its request, status, and seconds until its head was sent."""
         self.app = app
+        self.answered = answered
         self.hosts = allowed_hosts(settings)
         self.settings = settings
 
@@ -60,12 +63,13 @@ class Wall:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started, began = False, time.perf_counter()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self.answered(scope, message["status"], time.perf_counter() - began)
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)

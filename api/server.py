@@ -9,12 +9,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import structlog
 import uvicorn
 
 from api.app import create_app
+from api.standby import standing_by
 from tuner.access import write_private
 from tuner.errors import Conflict
 from tuner.service import Service, utc_now, wait_for_lead
@@ -38,7 +40,7 @@ def main(settings: Settings, announce: Announce) -> None:
     if not _is_loopback(settings.host):
         log.warning("the service can be reached from other machines, without encryption", host=settings.host)
     with _alone(settings):
-        leadership = wait_for_lead(settings)
+        leadership = wait_for_lead(settings, meanwhile=partial(standing_by, settings))
         with listen(settings) as listening:
             bound = settings.model_copy(update={"port": listening.getsockname()[1]})
             server = Server(bound, announce)

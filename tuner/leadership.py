@@ -55,6 +55,12 @@ def owner_alive(connection: Connection, *, now: datetime) -> str | None:
     return leader.owner
 
 
+def owned_by_this_process(connection: Connection) -> bool:
+    """Whether it is this process that may write."""
+    leader = leader_rows.get_leader(connection)
+    return leader is not None and leader.owner == _this_process()
+
+
 def _this_process() -> str:
     return f"{socket.gethostname()} {_process(os.getpid())}"
 

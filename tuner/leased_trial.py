@@ -47,7 +47,8 @@ class LeasedTrial:
         self._finished = False
         self._logged = 0  # lines, so that one sent again is known
         self.give_up = threading.Event()  # set: what finds no service now is not tried again
-        self._outbox = Outbox(str(self.number), lambda: self.give_up)
+        self.log_names = {"study": self.study_id, "trial": self.number, "attempt": self.attempt}  # in each line that concerns it
+        self._outbox = Outbox(self.log_names, lambda: self.give_up)
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat-{self.number}", daemon=True)
 

@@ -28,7 +28,7 @@ from tuner.resuming import take_up
 from tuner.search import draw_seed, resource
 from tuner.settling import pause_if_hopeless, settle
 from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
-from tuner.timeouts import overdue_trials, seconds_left
+from tuner.timeouts import log_lost, overdue_trials, seconds_left
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
 
@@ -212,6 +212,7 @@ class Manager:
                     study = _study_of(change, trial)
                     lost: tuple[FailureKind, str] = ("lost", f"worker {lease.worker_id} was silent for too long")
                     self._fail(change, study, trial, lease.id, lost, {}, now, outcome="lost")
+                    log_lost(trial, lease.worker_id)
                 else:
                     lease_rows.end_lease(change.connection, lease.id, outcome="lost", message=None, now=now)
             return len(expired)

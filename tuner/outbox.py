@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -35,13 +35,15 @@ class Entry:
 class Outbox:
     """The calls of one trial. `give_up` is set when its process is to end: each call is then tried once more, no longer."""
 
-    def __init__(self, name: str, give_up: Callable[[], threading.Event]) -> None:
+    def __init__(self, names: Mapping[str, object], give_up: Callable[[], threading.Event]) -> None:
+        """`names` stand in each line that is logged."""
+        self._log = log.bind(**names)
         self.offline = False  # the newest try found no service
         self._give_up = give_up
         self._waiting: deque[Entry] = deque()
         self._news = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._send_all, name=f"outbox-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._send_all, name=f"outbox-{names.get('trial', '')}", daemon=True)
 
     def put(self, entry: Entry) -> Entry:
         """Send it after all that came before."""
@@ -106,7 +108,7 @@ class Outbox:
                 entry.done, self.offline = True, False
                 self._news.notify_all()
             if entry.error is not None and not entry.awaited:
-                log.warning("something a trial had to tell was not kept", error=str(entry.error))
+                self._log.warning("something a trial had to tell was not kept", error=str(entry.error))
             entry.forget()
 
     def _send(self, entry: Entry) -> ServiceError | None:
@@ -115,13 +117,13 @@ class Outbox:
             try:
                 entry.call()
                 if self.offline:
-                    log.info("the service is back", seconds=round(time.monotonic() - since, 1), waiting=len(self._waiting))
+                    self._log.info("the service is back", seconds=round(time.monotonic() - since, 1), waiting=len(self._waiting))
                 return None
             except ServiceError as error:
                 if not passes(error) or self._give_up().is_set():
                     return error
                 if not self.offline:
-                    log.warning("no answer from the service; training goes on", error=str(error))
+                    self._log.warning("no answer from the service; training goes on", error=str(error))
                 with self._news:
                     self.offline = True
                     self._news.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -102,12 +102,22 @@ def open_service(
         database.close()
 
 
-def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now, every: float = 0.5) -> Leadership:
-    """Own the database, as soon as no other service does. One that stands by already outlasts a database that is away."""
+def wait_for_lead(
+    settings: Settings,
+    *,
+    meanwhile: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    clock: Callable[[], datetime] = utc_now,
+    every: float = 0.5,
+) -> Leadership:
+    """Own the database, as soon as no other service does. One that stands by already outlasts a database that is away.
+
+    While it waits `meanwhile` is open, which is told what for.
+    """
     upgrade(settings.url)
     leadership, database = Leadership(clock), Database(settings.url)
     told: str | None = None
-    try:
+    with ExitStack() as waiting:
+        waiting.callback(database.close)
         while True:
             try:
                 with database.read() as connection:
@@ -116,12 +126,12 @@ def wait_for_lead(settings: Settings, *, clock: Callable[[], datetime] = utc_now
                     return leadership
             except Unavailable as error:
                 waits_for = str(error)
+            if told is None and waits_for is not None:
+                waiting.enter_context(meanwhile(waits_for))
             if waits_for != told:
                 log.info("standing by", waits_for=waits_for)
                 told = waits_for
             time.sleep(every)
-    finally:
-        database.close()
 
 
 class Attendance:

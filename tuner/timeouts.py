@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import structlog
+
 from tuner.db import study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.overview import trial_seconds
 from tuner.records import Study, Trial
+
+log = structlog.get_logger()
 
 
 def seconds_left(study: Study, trial: Trial) -> float | None:
@@ -31,3 +35,9 @@ def overdue_trials(connection: Connection, *, since: datetime, slack: timedelta,
             if why is not None:
                 found.append((study, trial, why))
     return found
+
+
+def log_lost(trial: Trial, worker_id: str) -> None:
+    """One line for a trial whose worker has been silent for too long."""
+    names = {"study": trial.study_id, "trial": trial.number, "attempt": trial.attempt}
+    log.warning("a trial's worker is silent; the trial is taken back", worker=worker_id, **names)

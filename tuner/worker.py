@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import InvalidInput, TrialFailure
@@ -128,7 +129,7 @@ class Worker:
 
     def _serve(self, slot: Slot, trial: LeasedTrial) -> None:
         try:
-            with self._surviving():
+            with bound_contextvars(**trial.log_names), self._surviving():
                 self._train(slot, trial)
         finally:
             self.places.give_back(slot)
@@ -160,13 +161,13 @@ class Worker:
 
     def _train(self, slot: Slot, trial: LeasedTrial) -> None:
         folder = Path(tempfile.mkdtemp(prefix=f"{trial.study_id}-{trial.number}-", dir=self.folder))
-        log.info("trial started", study=trial.study_id, trial=trial.number, attempt=trial.attempt, slot=slot.index)
+        log.info("trial started", slot=slot.index, gpus=[gpu.id for gpu in slot.gpus])
         try:
             with trial:
                 self._end(trial, self._blamed(trial, slot, self._run(trial, slot, folder)), folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        log.info("trial ended", study=trial.study_id, trial=trial.number, attempt=trial.attempt)
+        log.info("trial ended")
 
     def _run(self, trial: LeasedTrial, slot: Slot, folder: Path) -> Ending:
         try:
@@ -188,7 +189,7 @@ class Worker:
         if (lost := self.gpus.lost(slot, look=True)) is not None:
             return lost
         if ending.kind == "oom" and slot.shared:
-            log.info("out of memory beside others; next time without them", study=trial.study_id, trial=trial.number)
+            log.info("out of memory beside others; next time without them")
             self.places.ran_out(trial.study_id, trial.number)
             return Verdict(stop=True, reason="preempted")
         return ending
@@ -205,7 +206,7 @@ class Worker:
         except Refused as refusal:
             if refusal.status != 404:
                 raise
-            log.warning("the checkpoint is gone; starting anew", study=trial.study_id, trial=trial.number, error=refusal.detail)
+            log.warning("the checkpoint is gone; starting anew", error=refusal.detail)
             return job
         return replace(job, resume=file)
 

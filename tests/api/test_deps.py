@@ -64,6 +64,7 @@ ROLES: dict[str, Role | None] = {
     "POST /api/v1/leases/{lease_id}/finish": "worker",
     "GET /healthz": None,
     "GET /readyz": None,
+    "GET /metrics": None,
     "GET /openapi.json": "viewer",
     "GET /login": None,
     "POST /login": None,
@@ -115,6 +116,7 @@ def test_the_description_names_every_route(admin: TestClient) -> None:
     pages = {name for name in ROLES if not name.split(" ")[1].startswith("/api/")} - {
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
         "GET /openapi.json",
         "POST /login",
         "POST /logout",

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 import tuner.worker
 from studies.definition import Job, Metric, Outcome, Verdict
@@ -148,6 +150,18 @@ def test_200_trials_of_mixed_sizes_overbook_no_gpu_and_starve_nobody(live: Live,
     assert Counter(sizes) == {1: 150, 2: 30, 4: 10, 0: 10}
     last_small = max(index for index, gpus in enumerate(sizes) if gpus == 1)
     assert sizes.index(4) < last_small and sizes.index(2) < last_small, "they had to wait until all small ones were done"
+
+
+def test_every_line_about_a_trial_names_study_trial_and_attempt(live: Live, node: Node, an_agent: Agents) -> None:
+    node.ending = TrialFailure("hardware", "it is broken")
+    study = a_study(live, "watched", 2, 1, retries=1)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        work_off(an_agent())
+    about = [line for line in lines if "study" in line]
+    assert len(about) == 8, "each of two trials begins and ends twice"
+    assert {line["study"] for line in about} == {study}
+    assert {(line["trial"], line["attempt"]) for line in about} == {(0, 1), (0, 2), (1, 1), (1, 2)}
+    assert not [line for line in lines if "trial" in line["event"] and "study" not in line]
 
 
 def test_gpus_may_be_shared_by_a_fixed_number(live: Live, node: Node, an_agent: Agents) -> None:

@@ -42,7 +42,7 @@ def give_up() -> threading.Event:
 
 @pytest.fixture
 def outbox(give_up: threading.Event) -> Iterator[Outbox]:
-    opened = Outbox("0", lambda: give_up)
+    opened = Outbox({"trial": 0}, lambda: give_up)
     yield opened
     give_up.set()
     opened.close()

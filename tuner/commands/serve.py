@@ -67,6 +67,7 @@ def configure_logs() -> None:
     for_programs = [structlog.processors.ExceptionRenderer(), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,  # which study, trial and attempt a thread works for
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(for_people if sys.stderr.isatty() else for_programs),

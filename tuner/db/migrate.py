@@ -34,6 +34,16 @@ def newest_revision() -> str:
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
+def out_of_date(connection: Connection) -> str | None:
+    """What to do where the schema is another one than the code's; None if it is the same."""
+    revision, newest = _revision(connection), newest_revision()
+    if revision == newest:
+        return None
+    if revision is not None and revision > newest:
+        return f"the schema is at {revision}, this release knows it up to {newest}: install the release that brought it there"
+    return f"the schema is at {revision or 'nothing'}, this release needs {newest}: run `tuner db upgrade`"
+
+
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
