@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import fsspec
+from fsspec.spec import AbstractBufferedFile
 
 from studies.errors import InvalidInput
 from tuner.errors import Unavailable
@@ -85,7 +86,7 @@ class LocalFiles:
                 unfinished.unlink(missing_ok=True)
 
     def open(self, name: str) -> IO[bytes]:
-        with _read():
+        with _reaching("read", missing=FileNotFoundError):
             return (self.folder / name).open("rb")
 
     def remove(self, name: str) -> None:
@@ -109,30 +110,32 @@ class RemoteFiles:
         path = self._path(name)
         handle: Any = None
         try:
-            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
-            handle = self._system.open(path, "wb", autocommit=False)
+            with _reaching("written to"):
+                self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+                handle = self._system.open(path, "wb", autocommit=False)
             for chunk in chunks:
-                handle.write(chunk)
-            handle.close()
-            handle.commit()
-        except BaseException as error:
+                with _reaching("written to"):
+                    handle.write(chunk)
+            with _reaching("written to"):
+                handle.close()
+                handle.commit()
+        except BaseException:
             if handle is not None:
-                handle.discard()
-                self.remove(name)  # some systems show a file from its first byte on
-            if isinstance(error, OSError):
-                raise _unavailable("written to", error) from error
+                with suppress(Unavailable), _reaching("written to"):
+                    handle.discard()
+                    if isinstance(handle, AbstractBufferedFile):
+                        handle.closed = True  # or it would begin to upload again when it is thrown away
+                    self.remove(name)  # some systems show a file from its first byte on
             raise
 
     def open(self, name: str) -> IO[bytes]:
-        with _read():
+        with _reaching("read", missing=FileNotFoundError):
             handle: IO[bytes] = self._system.open(self._path(name), "rb")
             return handle
 
     def remove(self, name: str) -> None:
-        try:
+        with suppress(FileNotFoundError), _reaching("written to", missing=FileNotFoundError):
             self._system.rm_file(self._path(name))
-        except FileNotFoundError:
-            pass
 
     def sweep(self) -> int:
         return 0
@@ -142,17 +145,20 @@ class RemoteFiles:
 
 
 @contextmanager
-def _read() -> Iterator[None]:
+def _reaching(what: str, *, missing: type[Exception] = Unavailable) -> Iterator[None]:
+    """Whatever goes wrong in it is the store's doing: raised as Unavailable, but for `missing`."""
     try:
         yield
-    except FileNotFoundError:
+    except (missing, Unavailable):
         raise
-    except OSError as error:
-        raise _unavailable("read", error) from error
+    except Exception as error:
+        # Each library behind fsspec has errors of its own, without a common base.
+        raise _unavailable(what, error) from error
 
 
-def _unavailable(what: str, error: OSError) -> Unavailable:
-    return Unavailable(f"the artifact store can't be {what} just now: {error.strerror or error}")
+def _unavailable(what: str, error: Exception) -> Unavailable:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return Unavailable(f"the artifact store can't be {what} just now: {reason}")
 
 
 def _sync_folder(folder: Path) -> None:

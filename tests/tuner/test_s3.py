@@ -17,9 +17,7 @@ from tuner.files import RemoteFiles, StoredFile, files_at
 from tuner.service import Service, open_service
 from tuner.settings import Settings
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 MODEL = os.urandom(6_000_000)  # more than one part of an upload in parts
 
 
@@ -95,6 +93,14 @@ def test_what_breaks_off_is_not_there(bucket: str) -> None:
     files.remove("ab/whole")
 
 
-def test_a_bucket_that_is_not_there_is_unavailable(bucket: str) -> None:
-    with pytest.raises(Unavailable, match="artifact store"):
-        files_at("s3://no-such-bucket/tuner").write("ab/cd", [b"x"])
+def test_a_store_that_does_not_answer_is_unavailable(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    fsspec.filesystem("s3").clear_instance_cache()
+    files = files_at(bucket)
+    with pytest.raises(Unavailable, match="the artifact store can't be written to just now"):
+        files.write("ab/cd", [b"x"])
+    with pytest.raises(Unavailable, match="the artifact store can't be read just now"):
+        files.open("ab/cd")
+    fsspec.filesystem("s3").clear_instance_cache()
