@@ -41,6 +41,7 @@ class Node:
         self.most: Counter[str] = Counter()
         self.began: list[tuple[int, float]] = []  # (GPUs, when)
         self.seconds = 0.02
+        self.at_least = 0  # no trial ends before so many have begun
         self.peak = 0
         self.ending: Outcome | TrialFailure | None = None
         self.vanishes: str | None = None  # under the trial that has this device
@@ -74,6 +75,9 @@ class StubProcess:
         if not self.reported:
             self.reported = True
             return [Metric(name="accuracy", value=0.5, step=1, epoch=1.0)]
+        if len(self.node.began) < self.node.at_least:
+            time.sleep(0.005)
+            return None
         time.sleep(self.node.seconds * self.node.rng.random())
         details = {"memory": {"peak": self.node.peak, "limit": 24 * 10**9}}
         return self.node.ending or Outcome(values={"accuracy": 0.5}, epoch=1.0, details=details)
@@ -165,7 +169,7 @@ def test_every_line_about_a_trial_names_study_trial_and_attempt(live: Live, node
 
 
 def test_gpus_may_be_shared_by_a_fixed_number(live: Live, node: Node, an_agent: Agents) -> None:
-    node.seconds = 0.1
+    node.at_least = 8
     study = a_study(live, "small", 24, "auto")
     work_off(an_agent(slots=8))
     assert counts(live, study)["completed"] == 24
@@ -173,9 +177,11 @@ def test_gpus_may_be_shared_by_a_fixed_number(live: Live, node: Node, an_agent: 
 
 
 def test_packed_trials_never_take_more_memory_than_a_gpu_has(live: Live, node: Node, an_agent: Agents) -> None:
-    node.seconds, node.peak = 0.1, 8 * 10**9
+    node.at_least, node.peak = 8, 8 * 10**9
     study = a_study(live, "small", 30, 1)
-    work_off(an_agent(pack=True))
+    agent = an_agent(pack=True)
+    agent.places.measured(study, node.peak)
+    work_off(agent)
     assert counts(live, study)["completed"] == 30
     assert max(node.most.values()) == 2, "2 × (1.2 × 8 + 0.7) GB of 24"
 
