@@ -84,11 +84,16 @@ def test_pictures_of_every_page(site: Site, paths: dict[str, tuple[str, str]], a
 
 def test_the_login_and_a_dialog(site: Site, busy: Player, visitor: Visitor) -> None:
     page = visitor.open(site, "/login")
-    picture(page, "login-light-1280")
-    assert barriers(page) == []
+    in_both_themes(page, "login")
     visitor.sign_in(site)
     visitor.open(site, f"/studies/{busy.study.id}?lang=zh")
     page.locator("#budget").click()
     expect(page.locator("#confirm")).to_be_visible()
-    assert barriers(page) == []
-    page.screenshot(path=OUTPUT / "dialog-light-1280.png")
+    in_both_themes(page, "dialog")
+
+
+def in_both_themes(page: Page, name: str) -> None:
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=OUTPUT / f"{name}-{scheme}-1280.png")
+        assert barriers(page) == [], (name, scheme)
