@@ -180,6 +180,7 @@ def trial_of(number: int, running: Running, value: float, state: Any) -> Trial:
         "value": value,
         "origin": "sampled",
         "values": {},
+        "details": {},
     }
     return Trial(**fields)
 

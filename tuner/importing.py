@@ -82,6 +82,7 @@ def _insert(change: Change, study: Study, number: int, trial: ImportedTrial, now
         now=now,
     )
     metric_rows.insert_metrics(change.connection, trial_id=stored.id, attempt=1, points=trial.metrics, now=now)
+    finished_at = trial.finished_at or now
     last = max(trial.metrics, key=lambda point: point.step, default=None)
     trial_rows.set_ended(
         change.connection,
@@ -94,5 +95,6 @@ def _insert(change: Change, study: Study, number: int, trial: ImportedTrial, now
         reason=trial.reason,
         failure=trial.failure,
         started_at=trial.started_at,
-        finished_at=trial.finished_at or now,
+        finished_at=finished_at,
+        busy_seconds=max(0.0, (finished_at - (trial.started_at or finished_at)).total_seconds()),
     )
