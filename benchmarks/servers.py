@@ -18,6 +18,9 @@ from typing import Any
 
 import psycopg
 
+from tuner.client import Client
+from tuner.pool.processes import ProcessPool
+
 # Four parameters of four kinds that every task of the catalog knows; `optuna_way` suggests the same four.
 PARAMETERS: dict[str, Any] = {
     "learning_rate": {"min": 1e-6, "max": 1e-3, "log": True},
@@ -127,6 +130,21 @@ def tuner_server(database: str | None = None) -> Iterator[TunerServer]:
         yield server
     finally:
         server.remove()
+
+
+def trained(server: TunerServer, client: Client, study: str) -> Any:
+    """A study, once one worker that trains a trial at a time has ended it. Raises RuntimeError if the worker ends first."""
+    environment = {"TUNER_SERVER": server.url, "TUNER_TOKEN": server.token}
+    workers = ProcessPool(["-m", "tuner", "worker", "--slots", "1", "--study", study], environment, folder=server.home)
+    try:
+        workers.start(1)
+        while (whole := client.get(f"/studies/{study}"))["state"] == "running":
+            if not workers.alive():
+                raise RuntimeError(workers.faults() or "the worker ended by itself")
+            time.sleep(0.2)
+        return whole
+    finally:
+        workers.stop()
 
 
 def cpu_seconds(pid: int) -> float:

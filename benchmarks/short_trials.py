@@ -13,14 +13,12 @@ import argparse
 import json
 import os
 import statistics
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import tuner_server
+from benchmarks.servers import trained, tuner_server
 from tuner.client import Client
-from tuner.pool.processes import LocalWorkers, end_of
 
 TEXT: dict[str, Any] = {
     "task": "text-classification",
@@ -63,19 +61,11 @@ def finished_trials(body: dict[str, Any]) -> list[dict[str, Any]]:
     """The trials of a study that ran to its end, by number."""
     with tuner_server() as server, Client(server.url, server.token) as client:
         os.environ["TUNER_HOME"] = str(server.home)
-        study = client.post("/studies", body)["id"]
-        workers = LocalWorkers(slots=1, folder=server.home)
-        workers.start(server.url, server.token)
-        try:
-            while client.get(f"/studies/{study}")["state"] == "running":
-                workers.check()
-                time.sleep(0.5)
-        finally:
-            workers.stop()
+        study = trained(server, client, client.post("/studies", body)["id"])["id"]
         trials: list[dict[str, Any]] = client.get(f"/studies/{study}/trials", sort="number", limit=1000)["items"]
         failed = [trial["failure"] for trial in trials if trial["state"] != "completed"]
         if failed:
-            raise RuntimeError(f"{failed[0]}; {end_of(workers.log_file)}")
+            raise RuntimeError(f"a trial failed: {failed[0]}")
         return trials
 
 

@@ -24,9 +24,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import tuner_server
+from benchmarks.servers import trained, tuner_server
 from tuner.client import Client
-from tuner.pool.processes import LocalWorkers
 
 MODEL = "builtin:minilm"
 RATES, BATCHES, EPOCHS, BLOCKS = (1e-5, 1e-3), [8, 16, 32], (1, 4), 6
@@ -92,15 +91,7 @@ def our_seconds(options: argparse.Namespace, seed: int, change: dict[str, Any]) 
         with tuner_server() as server, Client(server.url, server.token) as client:
             os.environ["TUNER_HOME"] = str(server.home)
             began = time.time()
-            study = client.post("/studies", body)["id"]
-            workers = LocalWorkers(slots=1, folder=server.home)
-            workers.start(server.url, server.token)
-            try:
-                while (whole := client.get(f"/studies/{study}"))["state"] == "running":
-                    workers.check()
-                    time.sleep(0.2)
-            finally:
-                workers.stop()
+            whole = trained(server, client, client.post("/studies", body)["id"])
             reached = whole["best"] is not None and whole["best"]["value"] >= options.target
             return datetime.fromisoformat(whole["finished_at"]).timestamp() - began, reached
     finally:
