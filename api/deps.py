@@ -35,6 +35,11 @@ async def get_service(request: Request) -> Service:
     return service
 
 
+def base_path(request: Request) -> str:
+    """What every path begins with behind a reverse proxy; empty without."""
+    return str(request.scope.get("root_path", ""))
+
+
 async def get_feed(request: Request) -> Feed:
     feed: Feed = request.app.state.feed
     return feed
@@ -71,10 +76,11 @@ async def identify(
 
 
 def _unknown(request: Request) -> HTTPException:
-    path = request.url.path
+    root = base_path(request)
+    path = request.url.path.removeprefix(root)
     if request.method == "GET" and not path.startswith("/api/") and path != "/openapi.json":
-        here = f"{path}?{request.url.query}" if request.url.query else path
-        return HTTPException(303, headers={"Location": f"/login?next={quote(here, safe='')}"})
+        here = f"{root}{path}?{request.url.query}" if request.url.query else f"{root}{path}"
+        return HTTPException(303, headers={"Location": f"{root}/login?next={quote(here, safe='')}"})
     return HTTPException(401, "a valid token is needed: `Authorization: Bearer <token>`", headers={"WWW-Authenticate": "Bearer"})
 
 

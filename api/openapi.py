@@ -24,6 +24,8 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, operations in schema["paths"].items():
             for verb, operation in operations.items():
                 _add_refusals(path, verb, operation)
+        if base_path := app.state.settings.base_path:
+            schema["servers"] = [{"url": base_path}]
         app.openapi_schema = schema
     return app.openapi_schema
 

@@ -46,7 +46,8 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     bound = f"[{settings.host}]" if ":" in settings.host else settings.host
     with_port = {f"{name}:{settings.port}" for name in (*_LOOPBACK, bound, *settings.allowed_hosts)}
     # Names are reached through a proxy too, whose port is not ours.
-    return frozenset(name.lower() for name in with_port | set(settings.allowed_hosts))
+    public = {settings.public_origin.partition("://")[2]} if settings.public_origin else set()
+    return frozenset(name.lower() for name in with_port | set(settings.allowed_hosts) | public)
 
 
 class Wall:
@@ -63,6 +64,7 @@ class Wall:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self._place(scope)
         started, began = False, time.perf_counter()
 
         async def send_with_headers(message: Message) -> None:
@@ -85,6 +87,16 @@ class Wall:
                 raise
             answer = problem(500, "the service failed to answer this; its log says why", path=scope["path"])
             await answer(scope, receive, send_with_headers)
+
+    def _place(self, scope: Scope) -> None:
+        """Below the base path, whether the proxy passes that on or takes it away, and as secure as the proxy is."""
+        root = self.settings.base_path
+        if self.settings.public_origin:
+            scope["scheme"] = self.settings.public_origin.partition("://")[0]
+        if root:
+            path = scope["path"]
+            inner = path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
+            scope.update(root_path=root, path=root + (inner or "/"))
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What can be told from the request's head alone."""
@@ -139,7 +151,9 @@ def check_origin(request: Request) -> None:
     if request.method in _SAFE_METHODS:
         return
     origin, host = request.headers.get("origin"), request.headers["host"]
-    own = origin in (f"http://{host}", f"https://{host}")
+    # A proxy may ask us under another name than the one that the browser knows.
+    public: str | None = request.app.state.settings.public_origin
+    own = origin in (f"http://{host}", f"https://{host}") or (origin is not None and origin == public)
     if not own and (origin is not None or request.headers.get("sec-fetch-site") != "same-origin"):
         raise HTTPException(403, "this write does not come from the service's own pages")
     # Forms and links cannot set a header.

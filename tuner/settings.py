@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
@@ -23,6 +24,7 @@ class Settings(BaseSettings):
     database_url: str | None = None  # default: SQLite in `home`
     host: str = "127.0.0.1"
     port: int = Field(default=8321, ge=0, le=65535)  # 0: any free port
+    public_url: str | None = None  # where browsers reach the service behind a reverse proxy: https://ml.example/tuner
     allowed_hosts: Names = ()  # names besides the bound address under which browsers reach the service
     server: str | None = None  # where clients and workers find the service
     token: SecretStr | None = None  # what they authenticate with; default: the local user's, in `home`
@@ -49,6 +51,26 @@ class Settings(BaseSettings):
             return json.loads(raw)
         except ValueError:
             raise ValueError('must be a list such as a,b or ["a", "b"]') from None
+
+    @field_validator("public_url")
+    @classmethod
+    def _whole(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be such as https://ml.example or https://ml.example/tuner")
+        return url.rstrip("/")
+
+    @property
+    def base_path(self) -> str:
+        """What every path begins with behind the proxy, `/tuner`; empty: nothing."""
+        return urlsplit(self.public_url or "").path
+
+    @property
+    def public_origin(self) -> str | None:
+        """Scheme, name and port of `public_url`."""
+        return self.public_url and self.public_url.removesuffix(self.base_path).lower()
 
     @property
     def url(self) -> str:

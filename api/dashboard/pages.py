@@ -11,7 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from api.dashboard.languages import LANGUAGE_COOKIE, LANGUAGES, language_of, texts_in
 from api.dashboard.static_files import own_version, plotly_version, static_files
-from api.deps import ServiceDep, get_study, get_trial, identify, public, requires
+from api.deps import ServiceDep, base_path, get_study, get_trial, identify, public, requires
 from tuner.errors import NotFound
 from tuner.records import TRIAL_STATES, Token
 from tuner.sections import Text
@@ -106,14 +106,14 @@ def login_page(request: Request, message: str | None = None, status: int = 200) 
 
 
 def _page(request: Request, template: str, visitor: Token | None, status: int = 200, **values: Any) -> HTMLResponse:
-    root = str(request.scope.get("root_path", ""))
+    root = base_path(request)
     language = language_of(request)
     texts = texts_in(language)
     given = {
         "root": root,
         "static": f"{root}/static/{own_version()}",
         "plotly": f"{root}/static/{plotly_version()}/plotly.min.js",
-        "address": str(request.base_url).rstrip("/"),
+        "address": request.app.state.settings.public_url or str(request.base_url).rstrip("/"),
         "last_event": request.app.state.service.events.last_id(),
         "role": visitor.role if visitor else "",
         "language": language,
@@ -125,5 +125,5 @@ def _page(request: Request, template: str, visitor: Token | None, status: int = 
     headers = {"Cache-Control": "no-cache"}
     page = _templates.TemplateResponse(request, template, given | values, status_code=status, headers=headers)
     if "lang" in request.query_params:
-        page.set_cookie(LANGUAGE_COOKIE, language, max_age=_ONE_YEAR, path="/", samesite="strict")
+        page.set_cookie(LANGUAGE_COOKIE, language, max_age=_ONE_YEAR, path=f"{root}/", samesite="strict")
     return page

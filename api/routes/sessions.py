@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from api.bodies import LoginBody
 from api.dashboard.pages import login_page
-from api.deps import SESSION_COOKIE, Now, ServiceDep, public, requires
+from api.deps import SESSION_COOKIE, Now, ServiceDep, base_path, public, requires
 from api.security import LoginThrottle
 from tuner.access import SESSION_TIME
 from tuner.sections import Text
@@ -30,7 +30,7 @@ def show_login(
         secret = _open_session(request, service, now, token)
     except HTTPException as error:
         return login_page(request, error.detail, error.status_code)
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse(f"{base_path(request)}/", 303)
     _set_cookie(request, answer, secret)
     return answer
 
@@ -47,7 +47,7 @@ def log_out(request: Request, response: Response, service: ServiceDep) -> None:
     secret = request.cookies.get(SESSION_COOKIE)
     if secret is not None:
         service.access.close_session(secret)
-    response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict")
+    response.delete_cookie(SESSION_COOKIE, path=f"{base_path(request)}/", httponly=True, samesite="strict")
 
 
 def _open_session(request: Request, service: Service, now: Now, token: str) -> str:
@@ -67,7 +67,7 @@ def _set_cookie(request: Request, response: Response, secret: str) -> None:
         SESSION_COOKIE,
         secret,
         max_age=int(SESSION_TIME.total_seconds()),
-        path="/",
+        path=f"{base_path(request)}/",  # other services of the same host are not sent it
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",

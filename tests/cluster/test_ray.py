@@ -92,7 +92,7 @@ def test_a_node_is_killed_and_its_trial_goes_on_elsewhere(cluster: Any, spawn: S
             )
             attempts = [attempt for (attempt,) in rows.execute(query, (number,))]
         assert attempts[0] == 1 and attempts[-1] == 2, "it did not go on from its checkpoint"
-        assert '"a worker ended"' in pool.output
+        wait_until(lambda: '"a worker ended"' in pool.output, seconds=60)
         # Idle again: the worker that is left ends, and none is started.
         wait_until(lambda: "nothing to do" in pool.output or not workers_alive(client), seconds=60)
         pool.send_signal(signal.SIGTERM)

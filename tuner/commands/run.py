@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -25,7 +24,7 @@ from tuner.commands.plan import plan
 from tuner.commands.trials import trials_table
 from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
-from tuner.pool.processes import ProcessPool, end_of
+from tuner.pool.processes import ProcessPool, end_of, local_worker
 from tuner.settings import Settings
 from tuner.spec import StudySpec, check, facts_of, parse
 
@@ -68,7 +67,7 @@ def run(
         console.print(f"[dim]dashboard[/] {client.server}/studies/{study['id']}", soft_wrap=True)
         try:
             with _workers(client, settings, study, slots or min(spec.parallelism, os.cpu_count() or 1)) as workers:
-                study = follow(client, study["id"], partial(_check, workers))
+                study = follow(client, study["id"], workers.check)
         except KeyboardInterrupt:
             _pause(client, study)
             raise typer.Exit(1) from None
@@ -80,12 +79,6 @@ def run(
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Being ended, or losing the terminal, is Ctrl-C by another name: nothing that was started may stay behind."""
     raise KeyboardInterrupt
-
-
-def _check(workers: ProcessPool) -> None:
-    """Raises TunerError with the end of its log if the worker has ended."""
-    if not workers.alive():
-        raise TunerError((workers.faults() or ["the worker ended by itself"])[0])
 
 
 def _conclude(client: Client, study: dict[str, Any], folder: Path) -> None:
@@ -181,9 +174,7 @@ def _pause(client: Client, study: dict[str, Any]) -> None:
 def _workers(client: Client, settings: Settings, study: dict[str, Any], slots: int) -> Iterator[ProcessPool]:
     """A worker for this study alone: a service that ran already need not have one."""
     token = client.post("/tokens", {"role": "worker", "name": "tuner run"})
-    environment = {"TUNER_SERVER": client.server, "TUNER_TOKEN": token["token"]}
-    arguments = ["-m", "tuner", "worker", "--slots", str(slots), "--study", study["id"]]
-    workers = ProcessPool(arguments, environment, folder=settings.home / "logs")
+    workers = local_worker(client.server, token["token"], slots=slots, folder=settings.home / "logs", study=study["id"])
     try:
         workers.start(1)
         yield workers

@@ -8,15 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
 import structlog
 import typer
 
 from tuner.commands.output import console
-from tuner.pool.base import keep
-from tuner.pool.processes import ProcessPool
+from tuner.pool.base import Pool, keep
+from tuner.pool.processes import local_worker
 from tuner.settings import Settings
 
 
@@ -35,20 +34,19 @@ def serve(
     with ExitStack() as at_the_end:
 
         def announce(url: str, token: str, worker_token: str) -> None:
-            console.print(f"Tuner is at [link={url}/login?token={token}]{url}/login?token={token}[/]", soft_wrap=True)
+            link = f"{settings.public_url or url}/login?token={token}"
+            console.print(f"Tuner is at [link={link}]{link}[/]", soft_wrap=True)
             if workers:
-                environment = {"TUNER_SERVER": url, "TUNER_TOKEN": worker_token}
-                at_the_end.enter_context(
-                    _kept_alive(["-m", "tuner", "worker", "--slots", str(workers)], environment, settings.home / "logs")
-                )
+                pool = local_worker(url, worker_token, slots=workers, folder=settings.home / "logs")
+                at_the_end.enter_context(_kept_alive(pool))
 
         server.main(settings, announce)
 
 
 @contextmanager
-def _kept_alive(arguments: list[str], environment: dict[str, str], folder: Path) -> Iterator[None]:
+def _kept_alive(pool: Pool) -> Iterator[None]:
     """A worker on this machine, started again whenever it ends."""
-    pool, stopping = ProcessPool(arguments, environment, folder=folder), threading.Event()
+    stopping = threading.Event()
     pool.start(1)
     keeper = threading.Thread(target=keep, args=(pool, lambda: 1, stopping), name="local-worker", daemon=True)
     keeper.start()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tuner.errors import TunerError
+
 _STOP_SECONDS = 15.0
 _LINES_SHOWN = 15
 
@@ -50,6 +52,11 @@ class ProcessPool:
         told, self._faults = self._faults, []
         return told
 
+    def check(self) -> None:
+        """Raises TunerError with the end of its log if no worker is left."""
+        if not self.alive():
+            raise TunerError((self.faults() or ["the worker ended by itself"])[0])
+
     def stop(self) -> None:
         for process in self._processes.values():
             process.terminate()
@@ -82,6 +89,13 @@ class ProcessPool:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+
+def local_worker(url: str, token: str, *, slots: int, folder: Path, study: str | None = None) -> ProcessPool:
+    """For one worker of this machine, whose slots share the imports of torch and transformers; `study`: only for that one."""
+    only = ["--study", study] if study is not None else []
+    arguments = ["-m", "tuner", "worker", "--slots", str(slots), *only]
+    return ProcessPool(arguments, {"TUNER_SERVER": url, "TUNER_TOKEN": token}, folder=folder)
 
 
 def end_of(log_file: Path) -> str:
