@@ -8,11 +8,11 @@ from dataclasses import asdict
 from sqlalchemy import bindparam, delete, insert, select
 
 from tuner.db.engine import Connection
+from tuner.db.prepared import Prepared
 from tuner.db.tables import checkpoints, trials
 from tuner.records import StoredCheckpoint
 
-# Built once: building a statement costs several times what running it does.
-_OF_TRIAL = select(checkpoints).where(checkpoints.c.trial_id == bindparam("trial"))
+_OF_TRIAL = Prepared(select(checkpoints).where(checkpoints.c.trial_id == bindparam("trial")))
 
 
 def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str | None:
@@ -30,7 +30,7 @@ def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str 
 
 
 def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | None:
-    row = connection.execute(_OF_TRIAL, {"trial": trial_id}).mappings().first()
+    row = _OF_TRIAL.first(connection, {"trial": trial_id})
     return None if row is None else StoredCheckpoint(**row)
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
+from tuner.db.known_rows import Known, known
 from tuner.errors import Unavailable
 
 __all__ = ["Connection", "Database"]
@@ -49,6 +50,8 @@ class Database:
         self.on_rollback = on_rollback
         self.on_rerun: Callable[[], None] = on_rollback
         self.guard: Callable[[Connection], None] = lambda connection: None
+        self._known = Known()  # what this may know of rows; used on the writer's thread only
+        self._writing: Connection | None = None  # the writer's own connection, once it has one
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._closed = False
         self._closing = threading.Lock()
@@ -96,6 +99,13 @@ class Database:
         self.writing.dispose()
 
     def _write_loop(self) -> None:
+        try:
+            self._write_all()
+        finally:
+            if self._writing is not None:
+                self._writing.close()
+
+    def _write_all(self) -> None:
         while (first := self._calls.get()) is not None:
             batch = [first]
             following: _Call | None = first
@@ -112,9 +122,11 @@ class Database:
             try:
                 outcomes = self._transact(batch, _run)
             except _LeftChanges:
+                self._known.clear()
                 self.on_rerun()
                 outcomes = self._transact(batch, _run_apart)
         except (SQLAlchemyError, Unavailable) as error:
+            self._known.clear()
             self.on_rollback()
             failure = error if isinstance(error, Unavailable) else translated(error)
             outcomes = [(future, None, failure) for _, future in batch]
@@ -125,9 +137,20 @@ class Database:
                 future.set_exception(problem)
 
     def _transact(self, batch: list[_Call], run: Callable[[Connection, _Call], _Outcome]) -> list[_Outcome]:
-        with self.writing.connect().execution_options(tuner_write=True) as connection, connection.begin():
-            self.guard(connection)
-            return [run(connection, call) for call in batch]
+        connection = self._writing = self._writing or self.writing.connect().execution_options(tuner_write=True)
+        for may_be_cut_off in (True, False):
+            with connection.begin() as transaction:
+                try:
+                    self.guard(connection)
+                except DBAPIError:
+                    if not (may_be_cut_off and connection.invalidated):
+                        raise
+                    # The database was started anew since the last transaction, say. Nothing was done in this one yet.
+                    transaction.rollback()
+                    continue
+                connection.info["known"] = self._known
+                return [run(connection, call) for call in batch]
+        raise AssertionError("the second try returns or raises")
 
 
 class _LeftChanges(Exception):
@@ -148,18 +171,21 @@ def _run(connection: Connection, call: _Call) -> _Outcome:
 
 def _run_apart(connection: Connection, call: _Call) -> _Outcome:
     work, future = call
+    facts = known(connection)
     try:
         with connection.begin_nested():
             return future, work(connection), None
     except BaseException as error:  # carried to the caller's thread, which raises it
+        facts.clear()
         if isinstance(error, SQLAlchemyError) and isinstance(translated(error), Unavailable):
             raise  # the transaction may be gone already, and with it what others in the batch did
         return future, None, error
 
 
 def _note_change(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
-    if not statement.startswith("SELECT"):
+    if not statement.startswith(("SELECT", "BEGIN")):
         connection.info["changed"] = True
+        known(connection).clear()
 
 
 def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:

@@ -8,11 +8,12 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 
 from tuner.db.engine import Connection
+from tuner.db.prepared import Prepared
 from tuner.db.tables import leader
 
 _THE_ROW = 1
-# Built once: every transaction begins with it.
-_RENEW = update(leader).where(leader.c.epoch == bindparam("of_epoch")).values(seen_at=bindparam("now"))
+# Every transaction begins with it.
+_RENEW = Prepared(update(leader).where(leader.c.epoch == bindparam("of_epoch")).values(seen_at=bindparam("now")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ def take_lead(connection: Connection, *, owner: str, now: datetime) -> int:
 
 def renew_lead(connection: Connection, epoch: int, *, now: datetime) -> bool:
     """Whether the epoch is still the current one."""
-    return connection.execute(_RENEW, {"of_epoch": epoch, "now": now}).rowcount == 1
+    return _RENEW.run(connection, {"of_epoch": epoch, "now": now}) == 1
 
 
 def give_up_lead(connection: Connection, epoch: int) -> None:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
+from tuner.db.prepared import Prepared
 from tuner.db.tables import leases, trials, workers
 from tuner.records import Attempt
 
-# Statements that workers cause all the time are built once: building one costs several times what running it does.
-_BY_ID = select(leases).where(leases.c.id == bindparam("lease"))
+_BY_ID = Prepared(select(leases).where(leases.c.id == bindparam("lease")))
 _OPEN = (leases.c.id == bindparam("lease"), leases.c.ended_at.is_(None))
-_INSERT = insert(leases)
-_EXTEND = update(leases).where(*_OPEN).values(expires_at=bindparam("until")).returning(leases.c.worker_id)
-_SEEN = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now"))
-_END = (
-    update(leases)
-    .where(*_OPEN)
-    .values(ended_at=bindparam("now"), outcome=bindparam("as_outcome"), message=bindparam("with_message"))
-)
+_INSERT = Prepared(insert(leases))
+_EXTEND = Prepared(update(leases).where(*_OPEN).values(expires_at=bindparam("until")).returning(leases.c.worker_id))
+_SEEN = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")))
+_ENDING: dict[str, Any] = {"ended_at": bindparam("now"), "outcome": bindparam("as_outcome"), "message": bindparam("with_message")}
+_END = Prepared(update(leases).where(*_OPEN).values(_ENDING))
 
 
 def new_lease_id(worker_id: str, request: str | None) -> str:
@@ -35,24 +33,24 @@ def insert_lease(
     connection: Connection, *, lease_id: str, trial_id: int, attempt: int, worker_id: str, now: datetime, expires_at: datetime
 ) -> None:
     values = {"id": lease_id, "trial_id": trial_id, "attempt": attempt, "worker_id": worker_id}
-    connection.execute(_INSERT, values | {"granted_at": now, "expires_at": expires_at})
+    _INSERT.run(connection, values | {"granted_at": now, "expires_at": expires_at})
 
 
 def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
-    row = connection.execute(_BY_ID, {"lease": lease_id}).mappings().first()
+    row = _BY_ID.first(connection, {"lease": lease_id})
     return None if row is None else _attempt(row)
 
 
 def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime, now: datetime) -> bool:
     """Whether the lease was still open."""
-    worker_id = connection.execute(_EXTEND, {"lease": lease_id, "until": expires_at}).scalar_one_or_none()
-    if worker_id is not None:
-        connection.execute(_SEEN, {"worker": worker_id, "now": now})
-    return worker_id is not None
+    held = _EXTEND.first(connection, {"lease": lease_id, "until": expires_at})
+    if held is not None:
+        _SEEN.run(connection, {"worker": held["worker_id"], "now": now})
+    return held is not None
 
 
 def end_lease(connection: Connection, lease_id: str, *, outcome: str, message: str | None, now: datetime) -> None:
-    connection.execute(_END, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
+    _END.run(connection, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
 
 
 def expired_leases(connection: Connection, *, now: datetime, limit: int = 1000) -> list[Attempt]:
@@ -92,5 +90,5 @@ def lease_time(connection: Connection, study_id: str) -> list[tuple[datetime, da
     return [(granted, ended, gpus) for granted, ended, gpus in connection.execute(query)]
 
 
-def _attempt(row: RowMapping) -> Attempt:
+def _attempt(row: Mapping[str, Any] | RowMapping) -> Attempt:
     return Attempt(**row)

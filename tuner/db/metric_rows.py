@@ -11,17 +11,16 @@ from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, upd
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
+from tuner.db.prepared import Prepared
 from tuner.db.tables import artifacts, checkpoints, logs, metrics, trials
 from tuner.records import Artifact, LogLine, MetricPoint
 
-# Built once: building a statement costs several times what running it does.
 _STORE = {
-    "postgresql": postgresql.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step),
-    "sqlite": sqlite.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step),
+    "postgresql": Prepared(postgresql.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step)),
+    "sqlite": Prepared(sqlite.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step)),
 }
-_CURRENT = select(trials.c.id).where(
-    trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running"
-)
+_HELD = (trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
+_CURRENT = Prepared(select(trials.c.id).where(*_HELD))
 
 _HAS_FILES = select(
     or_(
@@ -48,7 +47,7 @@ def insert_metrics(
             "reported_at": now,
             "superseded": False,
         }
-        if connection.execute(_STORE[connection.dialect.name], values).first() is not None:
+        if _STORE[connection.dialect.name].first(connection, values) is not None:
             new.append(point)
     return new
 
@@ -166,7 +165,7 @@ def artifact_paths(connection: Connection, study_id: str) -> list[str]:
 
 def lease_is_current(connection: Connection, trial_id: int, lease_id: str) -> bool:
     """Whether the lease holds the trial, which still runs."""
-    return connection.execute(_CURRENT, {"trial": trial_id, "lease": lease_id}).first() is not None
+    return _CURRENT.first(connection, {"trial": trial_id, "lease": lease_id}) is not None
 
 
 def _point(row: Any) -> MetricPoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -26,18 +27,18 @@ from sqlalchemy import (
 )
 
 from tuner.db.engine import Connection
+from tuner.db.known_rows import known
+from tuner.db.prepared import Prepared
 from tuner.db.tables import idempotency, studies, trials
 from tuner.records import LIVE_STUDY_STATES, TRIAL_STATES, Facts, Study, StudyState
 from tuner.spec import StudySpec
 
-# Statements that workers cause all the time are built once: building one costs several times what running it does.
 # The spec is read as text, so that one that was read before is known again.
 _COLUMNS = [column if column is not studies.c.spec else cast(column, Text).label("spec") for column in studies.c]
-_BY_ID = select(*_COLUMNS).where(studies.c.id == bindparam("study"))
-_RUNNING = select(*_COLUMNS).where(studies.c.state == "running").order_by(studies.c.created_at)
-_RUNNING_OF = _RUNNING.where(studies.c.id.in_(bindparam("ids", expanding=True)))
+_BY_ID = Prepared(select(*_COLUMNS).where(studies.c.id == bindparam("study")))
+_RUNNING = Prepared(select(*_COLUMNS).where(studies.c.state == "running").order_by(studies.c.created_at))
 _N_RUNNING = select(func.count()).where(trials.c.study_id == bindparam("study"), trials.c.state == "running").scalar_subquery()
-_CLAIM = (
+_CLAIM = Prepared(
     update(studies)
     .where(studies.c.id == bindparam("study"), studies.c.state == "running", _N_RUNNING < studies.c.parallelism)
     .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials), studies.c.reopened_from.is_(None))
@@ -68,8 +69,12 @@ def insert_study(connection: Connection, study: Study) -> None:
 
 
 def get_study(connection: Connection, study_id: str) -> Study | None:
-    row = connection.execute(_BY_ID, {"study": study_id}).mappings().first()
-    return None if row is None else _study(row)
+    study = known(connection).study(study_id)
+    if study is None:
+        row = _BY_ID.first(connection, {"study": study_id})
+        study = None if row is None else _study(row)
+        known(connection).keep_study(study)
+    return study
 
 
 def find_study(connection: Connection, id_or_name: str) -> Study | None:
@@ -122,8 +127,11 @@ def _has_tag(connection: Connection, name: str, value: str | None) -> ColumnElem
 
 def running_studies(connection: Connection, study_ids: Sequence[str] | None = None) -> list[Study]:
     """Those that may hand out trials, oldest first."""
-    rows = connection.execute(_RUNNING) if study_ids is None else connection.execute(_RUNNING_OF, {"ids": list(study_ids)})
-    return [_study(row) for row in rows.mappings()]
+    if study_ids is None:
+        return [_study(row) for row in _RUNNING.all(connection, {})]
+    named = [get_study(connection, study_id) for study_id in set(study_ids)]
+    running = [study for study in named if study is not None and study.state == "running"]
+    return sorted(running, key=lambda study: study.created_at)
 
 
 def count_studies(connection: Connection) -> dict[str, int]:
@@ -137,8 +145,14 @@ def claim_number(connection: Connection, study_id: str) -> int | None:
 
     One conditional statement: whatever the number of workers, the budget is never exceeded and numbers have no holes.
     """
-    claimed = connection.execute(_CLAIM, {"study": study_id}).scalar_one_or_none()
-    return None if claimed is None else claimed - 1
+    claimed = _CLAIM.first(connection, {"study": study_id})
+    if claimed is None:
+        return None
+    n_created: int = claimed["n_created"]
+    study = known(connection).study(study_id)
+    if study is not None:
+        known(connection).keep_study(replace(study, n_created=n_created))
+    return n_created - 1
 
 
 def could_start(connection: Connection, study: Study) -> bool:
@@ -309,7 +323,7 @@ def _spec(text: str) -> StudySpec:
     return StudySpec.model_validate_json(text)
 
 
-def _study(row: RowMapping) -> Study:
+def _study(row: Mapping[str, Any] | RowMapping) -> Study:
     facts = row["facts"]
     return Study(
         id=row["id"],

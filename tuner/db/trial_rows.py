@@ -30,6 +30,8 @@ from sqlalchemy import (
 from studies.definition import ParamValue
 from tuner.db.engine import Connection
 from tuner.db.extension_json import extension_from_json, extension_to_json, storable
+from tuner.db.known_rows import known
+from tuner.db.prepared import Prepared
 from tuner.db.tables import UtcDateTime, metrics, studies, trials
 from tuner.records import FINISHED_TRIAL_STATES, Ended, Extension, Origin, Trial, TrialState
 
@@ -39,17 +41,16 @@ _STATE = func.coalesce(trials.c.ended_state, trials.c.state)
 _VALUE = case((trials.c.ended_state.is_not(None), trials.c.ended_value), else_=trials.c.value)
 Comparison = Literal["<", "<=", ">", ">=", "=", "!="]
 
-# Statements that workers cause all the time are built once: building one costs several times what running it does.
-_OF_LEASE = select(trials).where(trials.c.lease_id == bindparam("lease"))
-_NEXT_WAITING = (
+_OF_LEASE = Prepared(select(trials).where(trials.c.lease_id == bindparam("lease")))
+_NEXT_WAITING = Prepared(
     select(trials)
     .where(trials.c.study_id == bindparam("study"), trials.c.state == "waiting", trials.c.set_aside_at.is_(None))
     .order_by(trials.c.number)
     .limit(1)
 )
-_INSERT = insert(trials).returning(*trials.c)
+_INSERT = Prepared(insert(trials).returning(*trials.c))
 _HELD = (trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
-_PROGRESS = (
+_PROGRESS = Prepared(
     update(trials)
     .where(*_HELD)
     .values(
@@ -62,7 +63,7 @@ _PROGRESS = (
 _others = trials.alias()
 _N_RUNNING = select(func.count()).where(_others.c.study_id == trials.c.study_id, _others.c.state == "running").scalar_subquery()
 _PARALLELISM = select(studies.c.parallelism).where(studies.c.id == trials.c.study_id).scalar_subquery()
-_START = (
+_START = Prepared(
     update(trials)
     .where(trials.c.id == bindparam("trial"), trials.c.state == "waiting", _N_RUNNING < _PARALLELISM)
     .values(
@@ -80,7 +81,7 @@ _START = (
     )
     .returning(*trials.c)
 )
-_SET_ATTRS = update(trials).where(trials.c.id == bindparam("trial")).values(search_attrs=bindparam("attrs", type_=JSON))
+_SET_ATTRS = Prepared(update(trials).where(trials.c.id == bindparam("trial")).values(search_attrs=bindparam("attrs", type_=JSON)))
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def insert_trial(
         "details": {},
         "created_at": now,
     }
-    return _trial(connection.execute(_INSERT, values).mappings().one())
+    return _trial(_INSERT.all(connection, values)[0])
 
 
 def set_ended(
@@ -137,7 +138,11 @@ def get_trial(connection: Connection, study_id: str, number: int) -> Trial | Non
 
 def trial_of_lease(connection: Connection, lease_id: str) -> Trial | None:
     """The trial whose current (or, once finished, last) lease this is."""
-    return _one(connection, _OF_LEASE, {"lease": lease_id})
+    trial = known(connection).trial(lease_id)
+    if trial is None:
+        trial = _read(_OF_LEASE.first(connection, {"lease": lease_id}))
+        known(connection).keep_trial(trial)
+    return trial
 
 
 def count_all_trials(connection: Connection) -> dict[str, int]:
@@ -154,7 +159,7 @@ def count_failures(connection: Connection) -> dict[str, int]:
 
 def next_waiting(connection: Connection, study_id: str) -> Trial | None:
     """The first that may start at once; those set aside may not."""
-    return _one(connection, _NEXT_WAITING, {"study": study_id})
+    return _read(_NEXT_WAITING.first(connection, {"study": study_id}))
 
 
 def trials_of(connection: Connection, study_id: str) -> list[Trial]:
@@ -239,7 +244,9 @@ def completed_values(connection: Connection, study_ids: Sequence[str]) -> dict[s
 
 def start_trial(connection: Connection, trial_id: int, *, lease_id: str, worker_id: str, now: datetime) -> Trial | None:
     """Give a waiting trial to a worker, or None if it does not wait or its study has its full parallelism."""
-    return _one(connection, _START, {"trial": trial_id, "lease": lease_id, "worker": worker_id, "now": now})
+    started = _read(_START.first(connection, {"trial": trial_id, "lease": lease_id, "worker": worker_id, "now": now}))
+    known(connection).keep_trial(started)
+    return started
 
 
 def note_progress(
@@ -247,7 +254,13 @@ def note_progress(
 ) -> bool:
     """Keep the last report on the row while the lease is current; whether it was."""
     values = {"lease": lease_id, "to_step": step, "to_epoch": epoch, "to_value": value, "now": now}
-    return connection.execute(_PROGRESS, values).rowcount == 1
+    if _PROGRESS.run(connection, values) != 1:
+        return False
+    trial = known(connection).trial(lease_id)
+    if trial is not None:
+        epoch, value = trial.epoch if epoch is None else epoch, trial.value if value is None else value
+        known(connection).keep_trial(replace(trial, step=step, reported_at=now, epoch=epoch, value=value))
+    return True
 
 
 def end_trial(
@@ -273,7 +286,10 @@ def end_trial(
     if details is not None:
         changes["details"] = dict(details)
     statement = _ending(tuple(changes), connection.dialect.name)
-    return _one(connection, statement, {f"to_{name}": given for name, given in changes.items()} | {"lease": lease_id, "now": now})
+    given = {f"to_{name}": new for name, new in changes.items()} | {"lease": lease_id, "now": now}
+    ended = _read(statement.first(connection, given))
+    known(connection).keep_trial(ended)
+    return ended
 
 
 def put_back(connection: Connection, lease_id: str, *, lost: bool, now: datetime) -> Trial | None:
@@ -375,7 +391,10 @@ def add_details(connection: Connection, trial_id: int, details: Mapping[str, Any
 
 
 def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    connection.execute(_SET_ATTRS, {"trial": trial_id, "attrs": storable(attrs)})
+    _SET_ATTRS.run(connection, {"trial": trial_id, "attrs": storable(attrs)})
+    trial = known(connection).trial_with_id(trial_id)
+    if trial is not None:
+        known(connection).keep_trial(replace(trial, search_attrs=dict(attrs)))
 
 
 def mean_seconds(connection: Connection, study_id: str) -> float | None:
@@ -437,11 +456,11 @@ def _compared(condition: Condition) -> ColumnElement[bool]:
 
 
 @cache
-def _ending(names: tuple[str, ...], dialect: str) -> Any:
+def _ending(names: tuple[str, ...], dialect: str) -> Prepared:
     """The statement that ends a trial and sets the columns `names`, each to the value called `to_…`."""
     changes = {name: bindparam(f"to_{name}", type_=trials.c[name].type) for name in names}
     busy = _end_of_attempt(dialect, bindparam("now", type_=UtcDateTime))
-    return update(trials).where(*_HELD).values(changes | busy).returning(*trials.c)
+    return Prepared(update(trials).where(*_HELD).values(changes | busy).returning(*trials.c))
 
 
 def _end_of_attempt(dialect: str, instant: Any) -> dict[str, Any]:
@@ -454,12 +473,15 @@ def _end_of_attempt(dialect: str, instant: Any) -> dict[str, Any]:
     return {"busy_seconds": trials.c.busy_seconds + func.coalesce(cast(seconds, Double), 0.0), "attempt_at": None}
 
 
-def _one(connection: Connection, statement: Select[Any] | Any, values: Mapping[str, Any] | None = None) -> Trial | None:
-    row = connection.execute(statement, values).mappings().first()
+def _one(connection: Connection, statement: Select[Any] | Any) -> Trial | None:
+    return _read(connection.execute(statement).mappings().first())
+
+
+def _read(row: Mapping[str, Any] | RowMapping | None) -> Trial | None:
     return None if row is None else _trial(row)
 
 
-def _trial(row: RowMapping) -> Trial:
+def _trial(row: Mapping[str, Any] | RowMapping) -> Trial:
     entries = dict(row)
     entries["values"] = {name: float(value) for name, value in entries["values"].items()}
     entries["search_attrs"] = {

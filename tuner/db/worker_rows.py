@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
+from tuner.db.prepared import Prepared
 from tuner.db.tables import workers
 from tuner.records import Worker
 
-# Built once: building a statement costs several times what running it does.
-_SEE = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")).returning(*workers.c)
+_SEE = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")).returning(*workers.c))
 
 
 def insert_worker(connection: Connection, worker: Worker) -> None:
@@ -32,7 +32,7 @@ def insert_worker(connection: Connection, worker: Worker) -> None:
 
 def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker | None:
     """Note that a worker is alive; None if it is not known."""
-    row = connection.execute(_SEE, {"worker": worker_id, "now": now}).mappings().first()
+    row = _SEE.first(connection, {"worker": worker_id, "now": now})
     return None if row is None else _worker(row)
 
 
@@ -48,6 +48,6 @@ def list_workers(connection: Connection, *, limit: int = 1000) -> list[Worker]:
     return [_worker(row) for row in rows]
 
 
-def _worker(row: RowMapping) -> Worker:
+def _worker(row: Mapping[str, Any] | RowMapping) -> Worker:
     fields: dict[str, Any] = dict(row)
     return Worker(**(fields | {"gpus": tuple(fields["gpus"])}))

@@ -1,0 +1,61 @@
+"""Rows that the writer need not read again: what it knows of trials under a lease, and of their studies.
+
+A service is the only one that changes its database (decision 0005), and does so on one thread (0002). A statement that changes
+one of these rows and returns it, or says all that it changes, keeps what is known up to date; any other change makes
+all of it forgotten, and so does whatever undoes a transaction. Only the writer's connection knows anything.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from tuner.records import Study, Trial
+
+_MOST = 5_000  # trials: those under a lease, and those that ended last
+
+
+class Known:
+    """Trials by lease, and studies by id."""
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._trials: dict[str, Trial] = {}
+        self._leases: dict[int, str] = {}
+        self._studies: dict[str, Study] = {}
+
+    def clear(self) -> None:
+        self._trials.clear()
+        self._leases.clear()
+        self._studies.clear()
+
+    def trial(self, lease_id: str) -> Trial | None:
+        return self._trials.get(lease_id)
+
+    def trial_with_id(self, trial_id: int) -> Trial | None:
+        return self._trials.get(self._leases.get(trial_id, ""))
+
+    def study(self, study_id: str) -> Study | None:
+        return self._studies.get(study_id)
+
+    def keep_trial(self, trial: Trial | None) -> None:
+        """What the row of a trial is now."""
+        if trial is None or trial.lease_id is None or not self._most:
+            return
+        if len(self._trials) >= self._most:
+            self.clear()
+        self._trials[trial.lease_id] = trial
+        self._leases[trial.id] = trial.lease_id
+
+    def keep_study(self, study: Study | None) -> None:
+        """What the row of a study is now."""
+        if study is not None and self._most:
+            self._studies[study.id] = study
+
+
+_NOTHING = Known(most=0)
+
+
+def known(connection: Connection) -> Known:
+    """What is known on this connection."""
+    found: Known = connection.info.get("known", _NOTHING)
+    return found
