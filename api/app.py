@@ -33,6 +33,7 @@ from api.routes import (
     workers,
 )
 from api.security import LoginThrottle, Wall
+from api.shortcut import Shortcut
 from tuner.service import open_service
 from tuner.settings import Settings
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.on_deposed = lambda: None
     app.state.throttle = LoginThrottle()
     app.state.meter = Meter()
+    app.add_middleware(Shortcut)
     app.add_middleware(Wall, settings=settings, answered=app.state.meter.answered)
     handle_errors(app)
     for route in app.routes:

@@ -64,7 +64,7 @@ def problem(
 
 def handle_errors(app: FastAPI) -> None:
     """Make every refusal of `app` a problem."""
-    app.add_exception_handler(InvalidInput, _invalid_input)
+    app.add_exception_handler(InvalidInput, _refusal)
     app.add_exception_handler(RequestValidationError, _wrong_shape)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -73,15 +73,17 @@ def handle_errors(app: FastAPI) -> None:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
+    return refusal(error, path=request.url.path)
+
+
+def refusal(error: Exception, *, path: str) -> Response:
+    """The answer that an InvalidInput or an error of `tuner.errors` means."""
+    if isinstance(error, InvalidInput):
+        return _invalid(path, error.errors)
     status = next(status for known, status in _STATUS.items() if isinstance(error, known))
     kind = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     headers = _RETRY_AFTER if status == 503 else None
-    return problem(status, str(error), path=request.url.path, kind=kind, headers=headers)
-
-
-async def _invalid_input(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidInput)
-    return _invalid(request, error.errors)
+    return problem(status, str(error), path=path, kind=kind, headers=headers)
 
 
 async def _wrong_shape(request: Request, error: Exception) -> Response:
@@ -90,7 +92,7 @@ async def _wrong_shape(request: Request, error: Exception) -> Response:
     if details[0]["type"] == "json_invalid":
         reason = f"the body is not JSON: {details[0]['ctx']['error']} at character {details[0]['loc'][-1]}"
         return problem(400, reason, path=request.url.path)
-    return _invalid(request, [error for detail in details for error in _field_errors(detail)])
+    return _invalid(request.url.path, [error for detail in details for error in _field_errors(detail)])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -107,10 +109,10 @@ async def _gone(request: Request, error: Exception) -> Response:
     return problem(400, "the connection was closed before the body had arrived", path=request.url.path)
 
 
-def _invalid(request: Request, errors: Sequence[FieldError]) -> Response:
+def _invalid(path: str, errors: Sequence[FieldError]) -> Response:
     errors = [FieldError(error.field or "body", error.message) for error in errors]
     detail = "; ".join(str(error) for error in errors)
-    return problem(422, detail, path=request.url.path, kind="invalid-input", errors=errors)
+    return problem(422, detail, path=path, kind="invalid-input", errors=errors)
 
 
 def _field_errors(detail: Mapping[str, Any]) -> list[FieldError]:

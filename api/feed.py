@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from api.doorbell import Doorbell
 from tuner.events import Event, EventLog
 
 
@@ -14,8 +15,10 @@ class Feed:
     def __init__(self, events: EventLog) -> None:
         self.events = events
         self.closed = False
+        self.bell = Doorbell()
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
+        self._waking = False
         self._forget = events.listen(self._ring)
 
     async def after(self, event_id: str, *, seconds: float | None) -> Sequence[Event]:
@@ -41,8 +44,11 @@ class Feed:
         self._wake()
 
     def _ring(self) -> None:
-        self._loop.call_soon_threadsafe(self._wake)
+        if not self._waking:
+            self._waking = True
+            self.bell.call(self._wake)
 
     def _wake(self) -> None:
+        self._waking = False
         self._rung.set()
         self._rung = asyncio.Event()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.numbers import Number
 from studies.definition import ParamValue, Verdict
-from tuner.manager import Lease
+from tuner.granting import Lease
 from tuner.overview import Overview, trial_seconds
 from tuner.records import Attempt, Ended, Extension, Origin, Role, StudyState, Trial, TrialState
 from tuner.spec import StudySpec

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from api.app import create_app
+from api.protocol import Protocol
 from api.standby import standing_by
 from tuner.access import write_private
 from tuner.errors import Conflict
@@ -24,7 +25,6 @@ from tuner.settings import Settings
 
 log = structlog.get_logger()
 _LOCAL_WORKERS = "local workers"
-_MOST_HEADER_BYTES = 16 * 1024
 _SECONDS_TO_END = 2
 _BACKLOG = 2048
 
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self.app,
-                http="h11",
+                http=Protocol,
                 loop="asyncio",
                 ws="none",
                 log_config=None,
@@ -67,7 +67,6 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=_SECONDS_TO_END,
-                h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
             )
         )
 

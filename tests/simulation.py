@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Ending, Lease
+from tuner.manager import Ending
 from tuner.records import MetricPoint, Study
 from tuner.service import Service
 from tuner.spec import check, parse

@@ -117,6 +117,15 @@ class ArtifactStore:
                 return artifact, StoredFile(self.files, artifact.path)
         raise NotFound(f"trial {trial.number} has no artifact {name!r}")
 
+    def study_to_tidy(self, change: Change, lease_id: str) -> str | None:
+        """For `keep_best`, after a trial ended under this lease: its study, if any trial of that has files."""
+        trial = trial_rows.trial_of_lease(
+            change.connection, lease_id
+        )  # None: it was put back, and keeps them for the next attempt
+        if trial is None or not metric_rows.has_files(change.connection, trial.study_id):
+            return None
+        return trial.study_id
+
     def keep_best(self, study_id: str) -> int:
         """Remove what finished trials no longer need; how many files went.
 

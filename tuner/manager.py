@@ -13,42 +13,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from studies.definition import ParamValue, Verdict
+from studies.definition import Verdict
 from studies.errors import FailureKind
-from tuner.budget import limit_reached
-from tuner.db import checkpoint_rows, lease_rows, metric_rows, study_rows, trial_rows, worker_rows
+from tuner.db import lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
-from tuner.extensions import ended_anew, go_back, known_until, params_of_attempt
+from tuner.extensions import ended_anew, go_back, known_until
+from tuner.granting import Lease, grant, lease_of
 from tuner.ledger import Change, Ledger
 from tuner.objectives import final_values, validation_scores
-from tuner.promotion import PROMOTED_LATER, SET_ASIDE, next_to_promote, promote, set_aside
-from tuner.records import MetricPoint, StoredCheckpoint, Study, Trial, Worker
+from tuner.promotion import PROMOTED_LATER, SET_ASIDE, set_aside
+from tuner.records import MetricPoint, Study, Trial, Worker
 from tuner.reservations import Reservations
-from tuner.resuming import take_up
-from tuner.search import draw_seed, resource
+from tuner.search import resource
 from tuner.settling import pause_if_hopeless, settle
-from tuner.spec import StudySpec, epochs_of, objective_of, pruning_metric
-from tuner.timeouts import log_lost, overdue_trials, seconds_left
+from tuner.spec import epochs_of, objective_of, pruning_metric
+from tuner.timeouts import log_lost, overdue_trials
 
 RETRIED: tuple[FailureKind, ...] = ("lost", "preempted", "hardware")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lease:
-    """A trial given to a worker, with all that the worker needs to know."""
-
-    id: str  # the fencing token
-    attempt: int
-    expires_in: float  # seconds
-    study_id: str
-    trial: int  # its number
-    params: Mapping[str, ParamValue]
-    legs: Sequence[int]  # of an extended trial: the epochs at which each run of the learning rate's schedule ends
-    spec: StudySpec
-    seed: int
-    seconds_left: float | None  # before the trial's timeout; None: it has none
-    fingerprint: str | None  # what the data must be
-    resume: StoredCheckpoint | None  # where to take it up; None: from the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +77,38 @@ class Manager:
         """A trial for the worker, which has so many `gpus` free (None: all), or None if there is nothing to do for it just now.
 
         `request` is the worker's own name for what it asks: said again, it gets the same lease as long as that is open, and
-        never another one. Raises NotFound for an unknown worker.
+        never another one. `studies`: names or ids; None: any. Raises NotFound for an unknown worker or study.
         """
+        return self.ledger.change(self.leasing(worker_id, studies=studies, gpus=gpus, request=request, now=now))
+
+    def leasing(
+        self,
+        worker_id: str,
+        *,
+        studies: Sequence[str] | None = None,
+        gpus: int | None = None,
+        request: str | None = None,
+        now: datetime,
+    ) -> Callable[[Change], Lease | None]:
+        """What `lease` does, for who begins it and waits without holding a thread."""
         lease_id = lease_rows.new_lease_id(worker_id, request)
 
         def work(change: Change) -> Lease | None:
+            ids = None if studies is None else [_found(change, named).id for named in studies]
             worker = worker_rows.see_worker(change.connection, worker_id, now)
             if worker is None:
                 raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
             if request is not None and lease_rows.get_lease(change.connection, lease_id) is not None:
                 return self._granted_before(change, lease_id, now)
-            running = study_rows.running_studies(change.connection, studies)
+            running = study_rows.running_studies(change.connection, ids)
             for study in self.reservations.order(change.connection, running, worker, gpus, all_of_them=studies is None, now=now):
-                trial = self._next_trial(change, study, worker_id, lease_id, now)
+                trial = grant(change, study, worker_id, lease_id, expires_at=now + self.lease_time, now=now)
                 if trial is not None:
                     self.reservations.granted(study.id)
-                    return self._lease(change, study, trial)
+                    return lease_of(change, study, trial, self.lease_time)
             return None
 
-        return self.ledger.change(work)
+        return work
 
     def heartbeat(self, lease_id: str, *, now: datetime) -> Verdict:
         """The worker is alive: its lease runs on. Raises StaleLease."""
@@ -164,6 +158,10 @@ class Manager:
         Said again, it gets the same answer and changes nothing. Raises StaleLease, or InvalidInput if a completed
         trial has no value of the objective.
         """
+        return self.ledger.change(self.finishing(lease_id, ending, now=now))
+
+    def finishing(self, lease_id: str, ending: Ending, *, now: datetime) -> Callable[[Change], str]:
+        """What `finish` does, for who begins it and waits without holding a thread."""
 
         def work(change: Change) -> str:
             repeated = self._repeated_finish(change, lease_id, ending)
@@ -175,7 +173,7 @@ class Manager:
                 return _outcome_of_finished(change, trial, meant)
             return self._end(change, study, trial, lease_id, meant, now)
 
-        return self.ledger.change(work)
+        return work
 
     def log(self, lease_id: str, lines: Sequence[str], *, after: int | None = None, now: datetime) -> None:
         """Append to the trial's log; `after` so many of this lease, no line is added twice. Raises StaleLease."""
@@ -247,62 +245,7 @@ class Manager:
         if trial is None or trial.state != "running":
             return None
         self._extend(change, lease_id, now)
-        return self._lease(change, _study_of(change, trial), trial)
-
-    def _next_trial(self, change: Change, study: Study, worker_id: str, lease_id: str, now: datetime) -> Trial | None:
-        trial = trial_rows.next_waiting(change.connection, study.id)
-        if trial is None and limit_reached(change.connection, study, now) is None:
-            trial = next_to_promote(change, study) or self._new_trial(change, study, now)
-        started = trial and trial_rows.start_trial(change.connection, trial.id, lease_id=lease_id, worker_id=worker_id, now=now)
-        if trial is None or started is None:
-            return None
-        if trial.set_aside_at is not None:
-            promote(change, study, started)
-        if started.attempt > 1:
-            take_up(change, study, started, now)
-        lease_rows.insert_lease(
-            change.connection,
-            lease_id=lease_id,
-            trial_id=started.id,
-            attempt=started.attempt,
-            worker_id=worker_id,
-            now=now,
-            expires_at=now + self.lease_time,
-        )
-        change.tell_trial(started)
-        return started
-
-    def _new_trial(self, change: Change, study: Study, now: datetime) -> Trial | None:
-        number = None if change.search(study).exhausted() else study_rows.claim_number(change.connection, study.id)
-        if number is None:
-            return None
-        suggestion = change.ask(study, number)
-        return trial_rows.insert_trial(
-            change.connection,
-            study_id=study.id,
-            number=number,
-            origin="sampled",
-            params=suggestion.params,
-            search_attrs=suggestion.search_attrs,
-            space_version=study.space_version,
-            now=now,
-        )
-
-    def _lease(self, change: Change, study: Study, trial: Trial) -> Lease:
-        return Lease(
-            id=trial.lease_id or "",
-            attempt=trial.attempt,
-            expires_in=self.lease_time.total_seconds(),
-            study_id=study.id,
-            trial=trial.number,
-            params=params_of_attempt(trial),
-            legs=trial.extension.legs if trial.extension else (),
-            spec=study.spec,
-            seed=draw_seed(study.spec.seed, trial.number),
-            seconds_left=seconds_left(study, trial),
-            fingerprint=study.facts.fingerprint,
-            resume=checkpoint_rows.checkpoint_of(change.connection, trial.id),
-        )
+        return lease_of(change, _study_of(change, trial), trial, self.lease_time)
 
     def _held(self, change: Change, lease_id: str) -> tuple[Trial, Study]:
         trial = trial_rows.trial_of_lease(change.connection, lease_id)
@@ -485,6 +428,14 @@ def _meant(study: Study, ending: Ending) -> Ending:
 def _at_its_end(study: Study, trial: Trial, score: MetricPoint) -> bool:
     epochs = epochs_of(study.spec, trial.params)
     return epochs is not None and score.epoch is not None and score.epoch >= epochs
+
+
+def _found(change: Change, name_or_id: str) -> Study:
+    """A worker's token can't look studies up, so it may name them as people do."""
+    study = study_rows.find_study(change.connection, name_or_id)
+    if study is None:
+        raise NotFound(f"no study {name_or_id!r}")
+    return study
 
 
 def _study_of(change: Change, trial: Trial) -> Study:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from anyio import from_thread
@@ -18,8 +17,8 @@ from api.feed import Feed
 from api.files import file_answer
 from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
 from tuner.artifacts import check_name
-from tuner.db import study_rows, trial_rows
-from tuner.errors import NotFound, StaleLease
+from tuner.errors import StaleLease
+from tuner.ledger import Change
 from tuner.manager import Ending
 from tuner.records import Trial
 from tuner.sections import Text
@@ -34,11 +33,12 @@ LeaseId = Annotated[Text, Path(max_length=100)]
 async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, feed: FeedDep) -> Any:
     """A trial for a worker, as soon as there is one."""
     seen = service.events.last_id()
-    studies = None if body.studies is None else await run_in_threadpool(_ids, service, body.studies)
     deadline = asyncio.get_running_loop().time() + body.wait_seconds
     while True:
-        asked = partial(service.manager.lease, body.worker_id, studies=studies, gpus=body.gpus, request=body.request)
-        lease = await run_in_threadpool(asked, now=utc_now())
+        leasing = service.manager.leasing(
+            body.worker_id, studies=body.studies, gpus=body.gpus, request=body.request, now=utc_now()
+        )
+        lease = await feed.bell.result(service.ledger.begin(leasing))
         if lease is not None:
             break
         if service.manager.reservations.keeps(body.worker_id):
@@ -49,23 +49,24 @@ async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, fe
         seen = following
     if await request.is_disconnected():
         # Nobody would train it until it expired.
-        await run_in_threadpool(service.manager.finish, lease.id, Ending(state="released"), now=utc_now())
+        releasing = service.manager.finishing(lease.id, Ending(state="released"), now=utc_now())
+        await feed.bell.result(service.ledger.begin(releasing))
         return Response(status_code=204)
     return LeaseAnswer.of(lease)
 
 
-# The two most frequent calls hold no thread while they wait for their commit.
+# The most frequent calls hold no thread while they wait for their commit.
 @router.post("/{lease_id}/heartbeat")
-async def heartbeat(lease_id: LeaseId, service: ServiceDep, now: Now) -> VerdictAnswer:
+async def heartbeat(lease_id: LeaseId, service: ServiceDep, feed: FeedDep, now: Now) -> VerdictAnswer:
     """The worker is alive: its lease runs on."""
-    return VerdictAnswer.of(await asyncio.wrap_future(service.ledger.begin(service.manager.beating(lease_id, now=now))))
+    return VerdictAnswer.of(await feed.bell.result(service.ledger.begin(service.manager.beating(lease_id, now=now))))
 
 
 @router.post("/{lease_id}/metrics")
-async def report_metrics(lease_id: LeaseId, body: MetricsBody, service: ServiceDep, now: Now) -> VerdictAnswer:
+async def report_metrics(lease_id: LeaseId, body: MetricsBody, service: ServiceDep, feed: FeedDep, now: Now) -> VerdictAnswer:
     """Store what was measured, and judge it. The same batch sent again changes nothing."""
     points = [metric.point() for metric in body.metrics]
-    return VerdictAnswer.of(await asyncio.wrap_future(service.ledger.begin(service.manager.reporting(lease_id, points, now=now))))
+    return VerdictAnswer.of(await feed.bell.result(service.ledger.begin(service.manager.reporting(lease_id, points, now=now))))
 
 
 @router.post("/{lease_id}/logs", status_code=204)
@@ -108,28 +109,19 @@ def get_checkpoint(lease_id: LeaseId, service: ServiceDep) -> StreamingResponse:
 
 
 @router.post("/{lease_id}/finish")
-def finish(lease_id: LeaseId, body: FinishBody, service: ServiceDep, now: Now) -> FinishedAnswer:
+async def finish(lease_id: LeaseId, body: FinishBody, service: ServiceDep, feed: FeedDep, now: Now) -> FinishedAnswer:
     """End the attempt. The same end told again gets the same answer."""
     failure = None if body.failure is None else (body.failure.kind, body.failure.message)
     ending = Ending(state=body.state, values=body.values, failure=failure, details=body.details)
-    outcome = service.manager.finish(lease_id, ending, now=now)
-    with service.ledger.read() as connection:
-        trial = trial_rows.trial_of_lease(connection, lease_id)
-    if trial is not None:  # None: it was put back, and keeps its files for the next attempt
-        service.artifacts.keep_best(trial.study_id)
+    finishing = service.manager.finishing(lease_id, ending, now=now)
+
+    def work(change: Change) -> tuple[str, str | None]:
+        return finishing(change), service.artifacts.study_to_tidy(change, lease_id)
+
+    outcome, study_id = await feed.bell.result(service.ledger.begin(work))
+    if study_id is not None:
+        await run_in_threadpool(service.artifacts.keep_best, study_id)
     return FinishedAnswer(state=outcome)
-
-
-def _ids(service: Service, names_or_ids: Sequence[str]) -> list[str]:
-    """A worker's token can't look studies up, so it may name them as people do. Raises NotFound."""
-    ids = []
-    with service.ledger.read() as connection:
-        for name in names_or_ids:
-            study = study_rows.find_study(connection, name)
-            if study is None:
-                raise NotFound(f"no study {name!r}")
-            ids.append(study.id)
-    return ids
 
 
 async def _work_may_be_there(feed: Feed, seen: str, deadline: float) -> str | None:

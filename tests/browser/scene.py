@@ -13,8 +13,9 @@ from studies.errors import FailureKind
 from tests.browser.results import result_files
 from tests.simulation import accuracy, start_study
 from tuner.db.trial_rows import trial_of_lease
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Ending, Lease
+from tuner.manager import Ending
 from tuner.records import MetricPoint, Study
 from tuner.service import Service, utc_now
 

@@ -12,7 +12,8 @@ from tests.browser.big_study import big_study
 from tests.browser.conftest import Site, Visitor, panel
 from tests.browser.scene import busy_study
 from tests.simulation import point, start_study, start_worker
-from tuner.manager import Ending, Lease
+from tuner.granting import Lease
+from tuner.manager import Ending
 from tuner.records import Study
 from tuner.service import Service, utc_now
 

@@ -10,7 +10,8 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Site, Visitor, panel
 from tests.simulation import point, start_study, start_worker
-from tuner.manager import Ending, Lease
+from tuner.granting import Lease
+from tuner.manager import Ending
 from tuner.records import Study
 from tuner.service import utc_now
 

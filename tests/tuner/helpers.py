@@ -12,7 +12,8 @@ from tests.conftest import Clock
 from tests.simulation import point, start_study, start_worker
 from tuner.db import lease_rows, study_rows, trial_rows
 from tuner.db.tables import metadata
-from tuner.manager import Ending, Lease
+from tuner.granting import Lease
+from tuner.manager import Ending
 from tuner.records import Study, Trial
 from tuner.service import Service
 

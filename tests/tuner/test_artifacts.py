@@ -13,8 +13,8 @@ from tests.conftest import Clock
 from tests.tuner.helpers import Bench, all_rows, make_bench
 from tuner.artifacts import CHECKPOINTS_KEPT, ArtifactStore, check_name
 from tuner.errors import NotFound, StaleLease, Unavailable
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Lease
 from tuner.records import Artifact
 from tuner.service import Service
 

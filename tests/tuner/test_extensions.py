@@ -12,8 +12,9 @@ from tests.tuner.helpers import LEASE_SECONDS, Bench, completed, make_bench
 from tuner.db import access_rows, metric_rows
 from tuner.db.extension_json import extension_from_json, extension_to_json
 from tuner.errors import Conflict, StaleLease
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Ending, Lease
+from tuner.manager import Ending
 from tuner.records import Ended, Extension
 from tuner.service import Service
 

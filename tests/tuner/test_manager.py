@@ -11,8 +11,9 @@ from tests.simulation import point, start_worker
 from tests.tuner.helpers import LEASE_SECONDS, Bench, all_rows, completed, make_bench, plain_study
 from tuner.db import lease_rows
 from tuner.errors import NotFound, StaleLease
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Ending, Lease
+from tuner.manager import Ending
 from tuner.service import Service
 
 

@@ -11,8 +11,9 @@ from studies.definition import Verdict
 from tests.conftest import Clock
 from tests.simulation import accuracy, keep_checkpoint, start_worker
 from tests.tuner.helpers import Bench, completed, make_bench
+from tuner.granting import Lease
 from tuner.lifecycle import Actor
-from tuner.manager import Ending, Lease
+from tuner.manager import Ending
 from tuner.service import Service
 
 LATER = Verdict(stop=True, reason="promoted_later")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, completed, plain_study
-from tuner.manager import Lease
+from tuner.granting import Lease
 from tuner.service import Service
 
 GPU = {"name": "fake", "memory": 24 * 10**9}

@@ -7,11 +7,14 @@ all of it forgotten, and so does whatever undoes a transaction. Only the writer'
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from sqlalchemy import Connection
 
 from tuner.records import Study, Trial
 
 _MOST = 5_000  # trials: those under a lease, and those that ended last
+_SEEN_AGAIN_AFTER = timedelta(seconds=1)
 
 
 class Known:
@@ -22,11 +25,13 @@ class Known:
         self._trials: dict[str, Trial] = {}
         self._leases: dict[int, str] = {}
         self._studies: dict[str, Study] = {}
+        self._seen: dict[str, datetime] = {}
 
     def clear(self) -> None:
         self._trials.clear()
         self._leases.clear()
         self._studies.clear()
+        self._seen.clear()
 
     def trial(self, lease_id: str) -> Trial | None:
         return self._trials.get(lease_id)
@@ -36,6 +41,14 @@ class Known:
 
     def study(self, study_id: str) -> Study | None:
         return self._studies.get(study_id)
+
+    def seen(self, worker_id: str, now: datetime) -> bool:
+        """Whether the row of a worker says that it was heard of about now; else it will."""
+        if abs(now - self._seen.get(worker_id, now - _SEEN_AGAIN_AFTER)) < _SEEN_AGAIN_AFTER:
+            return True
+        if self._most:
+            self._seen[worker_id] = now
+        return False
 
     def keep_trial(self, trial: Trial | None) -> None:
         """What the row of a trial is now."""

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
+from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
 from tuner.db.tables import leases, trials, workers
 from tuner.records import Attempt
@@ -44,7 +45,7 @@ def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
 def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime, now: datetime) -> bool:
     """Whether the lease was still open."""
     held = _EXTEND.first(connection, {"lease": lease_id, "until": expires_at})
-    if held is not None:
+    if held is not None and not known(connection).seen(held["worker_id"], now):
         _SEEN.run(connection, {"worker": held["worker_id"], "now": now})
     return held is not None
 

@@ -22,12 +22,10 @@ _STORE = {
 _HELD = (trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
 _CURRENT = Prepared(select(trials.c.id).where(*_HELD))
 
-_HAS_FILES = select(
-    or_(
-        exists().where(trials.c.study_id == bindparam("study"), trials.c.id == artifacts.c.trial_id),
-        exists().where(trials.c.study_id == bindparam("study"), trials.c.id == checkpoints.c.trial_id),
-    )
-)
+_FILES = [
+    exists().where(trials.c.study_id == bindparam("study"), trials.c.id == kind.c.trial_id) for kind in (artifacts, checkpoints)
+]
+_HAS_FILES = Prepared(select(or_(*_FILES).label("found")))
 
 
 def insert_metrics(
@@ -155,7 +153,7 @@ def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[in
 
 def has_files(connection: Connection, study_id: str) -> bool:
     """Whether any trial of the study has an artifact or a checkpoint."""
-    return connection.execute(_HAS_FILES, {"study": study_id}).scalar_one()
+    return bool(_HAS_FILES.all(connection, {"study": study_id})[0]["found"])
 
 
 def artifact_paths(connection: Connection, study_id: str) -> list[str]:
