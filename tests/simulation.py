@@ -15,6 +15,7 @@ from tuner.manager import Ending
 from tuner.records import MetricPoint, Study
 from tuner.service import Service
 from tuner.spec import check, parse
+from tuner.workforce import add_worker
 
 
 def study_body(**changes: Any) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def start_study(service: Service, now: datetime, **changes: Any) -> Study:
 
 
 def start_worker(service: Service, now: datetime) -> str:
-    return service.manager.register(host="here", pid=1, gpus=[], versions={}, now=now).id
+    return add_worker(service.ledger, host="here", pid=1, gpus=[], versions={}, now=now).id
 
 
 def accuracy(params: Any, epoch: int) -> float:

@@ -7,7 +7,6 @@ statements that change a row carry the lease in their WHERE clause, and a late c
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from tuner.granting import Lease, grant, lease_of
 from tuner.ledger import Change, Ledger
 from tuner.objectives import final_values, validation_scores
 from tuner.promotion import PROMOTED_LATER, SET_ASIDE, set_aside
-from tuner.records import MetricPoint, Study, Trial, Worker
+from tuner.records import MetricPoint, Study, Trial
 from tuner.reservations import Reservations
 from tuner.search import resource
 from tuner.settling import pause_if_hopeless, settle
@@ -50,20 +49,6 @@ class Manager:
         self.lease_time = timedelta(seconds=lease_seconds)
         self.tick = min(timedelta(seconds=5), self.lease_time / 4)  # how often `expire` is to be called
         self.reservations = Reservations(patience=self.lease_time / 2, silence=self.lease_time)
-
-    def register(
-        self, *, host: str, pid: int, gpus: Sequence[Mapping[str, Any]], versions: Mapping[str, str], now: datetime
-    ) -> Worker:
-        worker = Worker(
-            id=secrets.token_hex(5), host=host, pid=pid, gpus=tuple(gpus), versions=versions, registered_at=now, seen_at=now
-        )
-
-        def work(change: Change) -> Worker:
-            worker_rows.insert_worker(change.connection, worker)
-            change.tell("worker", worker_id=worker.id)
-            return worker
-
-        return self.ledger.change(work)
 
     def lease(
         self,
@@ -230,15 +215,6 @@ class Manager:
             return len(overdue)
 
         return self.ledger.change(work)
-
-    def settle_all(self, *, now: datetime) -> None:
-        """End studies that are done although nobody says anything any more: their hours are over, say."""
-
-        def work(change: Change) -> None:
-            for study in study_rows.running_studies(change.connection):
-                settle(change, study, now, ahead=self.tick)
-
-        self.ledger.change(work)
 
     def _granted_before(self, change: Change, lease_id: str, now: datetime) -> Lease | None:
         trial = trial_rows.trial_of_lease(change.connection, lease_id)

@@ -22,6 +22,7 @@ from tuner.ledger import Ledger
 from tuner.lifecycle import Lifecycle
 from tuner.manager import Manager
 from tuner.settings import Settings
+from tuner.settling import settle_all
 from tuner.trial_cache import TrialCache
 
 log = structlog.get_logger()
@@ -160,7 +161,7 @@ def _expire_now_and_then(service: Service, clock: Callable[[], datetime], closin
     attendance = Attendance(clock(), longest_break=2 * manager.tick)
     while not closing.wait(manager.tick.total_seconds()):
         try:
-            manager.settle_all(now=clock())
+            settle_all(service.ledger, ahead=manager.tick, now=clock())
             attendance.note(clock())
             manager.time_out(since=attendance.since, now=clock())
             taken = manager.expire(now=clock()) if attendance.lasts(clock(), manager.lease_time) else 0

@@ -10,7 +10,7 @@ from studies.errors import FailureKind
 from tuner.budget import all_started, limit_reached
 from tuner.db import lease_rows, study_rows, trial_rows
 from tuner.extensions import go_back
-from tuner.ledger import Change
+from tuner.ledger import Change, Ledger
 from tuner.promotion import end_set_aside, next_to_promote
 from tuner.records import LIVE_STUDY_STATES, Study, TrialState
 
@@ -46,6 +46,16 @@ def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = ti
         study_rows.set_state(change.connection, study.id, finished, allowed_from=("running",), reason=reason, now=now)
         change.forget_search(study.id)
         change.tell("study", study_id=study.id, state=finished)
+
+
+def settle_all(ledger: Ledger, *, ahead: timedelta, now: datetime) -> None:
+    """End studies that are done although nobody says anything any more: their hours are over, say. `ahead` as for `settle`."""
+
+    def work(change: Change) -> None:
+        for study in study_rows.running_studies(change.connection):
+            settle(change, study, now, ahead=ahead)
+
+    ledger.change(work)
 
 
 def _only_losers_wait(change: Change, study: Study) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
@@ -10,6 +11,7 @@ from typing import Any
 from tuner.db import worker_rows
 from tuner.errors import Conflict, NotFound
 from tuner.ledger import Change, Ledger
+from tuner.records import Worker
 
 
 def check_version(versions: Mapping[str, str]) -> None:
@@ -36,3 +38,19 @@ def tell_worker(ledger: Ledger, worker_id: str, gpus: Sequence[Mapping[str, Any]
 def _release(version: str) -> str:
     """Within a release, `major.minor`, worker and service understand each other."""
     return ".".join(version.split(".")[:2])
+
+
+def add_worker(
+    ledger: Ledger, *, host: str, pid: int, gpus: Sequence[Mapping[str, Any]], versions: Mapping[str, str], now: datetime
+) -> Worker:
+    """Make a worker known, before it asks for trials."""
+    worker = Worker(
+        id=secrets.token_hex(5), host=host, pid=pid, gpus=tuple(gpus), versions=versions, registered_at=now, seen_at=now
+    )
+
+    def work(change: Change) -> Worker:
+        worker_rows.insert_worker(change.connection, worker)
+        change.tell("worker", worker_id=worker.id)
+        return worker
+
+    return ledger.change(work)

@@ -11,7 +11,7 @@ from api.deps import Limit, Now, ServiceDep, requires
 from api.schemas import DemandAnswer, Page, RegisteredAnswer, RunningTrial, WorkerAnswer
 from tuner.db import lease_rows, study_rows, worker_rows
 from tuner.sections import Text
-from tuner.workforce import check_version, tell_worker
+from tuner.workforce import add_worker, check_version, tell_worker
 
 router = APIRouter(prefix="/api/v1/workers", tags=["workers"])
 
@@ -42,7 +42,7 @@ def list_workers(service: ServiceDep, limit: Limit = 1000) -> Page[WorkerAnswer]
 def register_worker(body: WorkerBody, service: ServiceDep, now: Now) -> RegisteredAnswer:
     """Make a worker known, before it asks for trials. 409 for one of another release than the service."""
     check_version(body.versions)
-    worker = service.manager.register(host=body.host, pid=body.pid, gpus=body.gpus, versions=body.versions, now=now)
+    worker = add_worker(service.ledger, host=body.host, pid=body.pid, gpus=body.gpus, versions=body.versions, now=now)
     return RegisteredAnswer(worker_id=worker.id)
 
 

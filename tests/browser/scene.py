@@ -18,6 +18,7 @@ from tuner.lifecycle import Actor
 from tuner.manager import Ending
 from tuner.records import MetricPoint, Study
 from tuner.service import Service, utc_now
+from tuner.workforce import add_worker
 
 FAILURES: Mapping[int, tuple[FailureKind, str]] = {
     6: ("nan", "the loss became nan at step 37 of epoch 1, with learning rate 9.1e-4"),
@@ -48,7 +49,7 @@ class Player:
     def _worker(self, pid: int, now: datetime) -> str:
         gpus = [{"name": "NVIDIA L4", "memory": 24_000_000_000}] if pid % 2 else []
         versions = {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0"}
-        return self.service.manager.register(host="node-a", pid=pid, gpus=gpus, versions=versions, now=now).id
+        return add_worker(self.service.ledger, host="node-a", pid=pid, gpus=gpus, versions=versions, now=now).id
 
     def play(self, trials: int) -> None:
         """Until so many have ended; then each worker is in the first epochs of another."""

@@ -16,6 +16,7 @@ from tuner.granting import Lease
 from tuner.manager import Ending
 from tuner.records import Study
 from tuner.service import Service, utc_now
+from tuner.workforce import add_worker
 
 pytestmark = pytest.mark.browser
 
@@ -121,7 +122,7 @@ def test_what_users_write_is_text(own_site: Site, visitor: Visitor) -> None:
     tags = {f"{text}"[:150]: text[:150] for text in INJECTIONS}
     study = start_study(service, utc_now(), name=NASTY, notes="\n".join(INJECTIONS), tags=tags)
     other = start_study(service, utc_now(), name=INJECTIONS[0])
-    worker = service.manager.register(host=NASTY, pid=1, gpus=[{"name": NASTY}], versions={NASTY: NASTY}, now=utc_now())
+    worker = add_worker(service.ledger, host=NASTY, pid=1, gpus=[{"name": NASTY}], versions={NASTY: NASTY}, now=utc_now())
     ending = Ending(state="failed", failure=("code", "\n".join(INJECTIONS)), details={text: text for text in INJECTIONS})
     for value in (0.5, 0.6):
         lease = next_trial(service, study, worker.id)

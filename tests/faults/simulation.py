@@ -38,7 +38,9 @@ from tuner.manager import Ending
 from tuner.search import Search
 from tuner.service import Service, open_service
 from tuner.settings import Settings
+from tuner.settling import settle_all
 from tuner.spec import pruning_metric
+from tuner.workforce import add_worker
 
 LEASE_SECONDS = 30.0
 STUDIES: list[dict[str, Any]] = [
@@ -203,7 +205,7 @@ class Simulation:
     def _expire(self) -> None:
         try:
             self.service.manager.expire(now=self.clock())
-            self.service.manager.settle_all(now=self.clock())
+            settle_all(self.service.ledger, ahead=self.service.manager.tick, now=self.clock())
         except Unavailable:
             pass  # the timer comes again
 
@@ -267,7 +269,7 @@ def execute(service: Service, call: Call, clock: Clock) -> Answer:
 def _executed(service: Service, call: Call, clock: Clock) -> Answer:
     manager, now, body = service.manager, clock(), dict(call.body or {})
     if call.path == "/workers":
-        return Answer(status=201, body={"worker_id": manager.register(gpus=[], versions={}, now=now, **body).id})
+        return Answer(status=201, body={"worker_id": add_worker(manager.ledger, gpus=[], versions={}, now=now, **body).id})
     if call.path == "/leases":
         lease = manager.lease(body["worker_id"], request=body["request"], now=now)
         return Answer(status=204) if lease is None else Answer(status=200, body=LeaseAnswer.of(lease).model_dump(mode="json"))

@@ -6,6 +6,7 @@ from tests.conftest import Clock
 from tests.tuner.helpers import Bench, make_bench
 from tuner.budget import all_started, exhausted, gpu_hours, limit_reached, trials_since_gain
 from tuner.service import Service
+from tuner.workforce import add_worker
 
 
 def reason(bench: Bench) -> str | None:
@@ -42,7 +43,7 @@ def test_hours_are_those_in_which_a_trial_ran(service: Service, clock: Clock) ->
 def test_gpu_hours_count_one_gpu_for_every_attempt(service: Service, clock: Clock) -> None:
     bench = make_bench(service, clock, budget={"gpu_hours": 2})
     gpus = [{"name": "g", "memory": 1}] * 2
-    bench.worker_id = service.manager.register(host="n1", pid=1, gpus=gpus, versions={}, now=clock()).id
+    bench.worker_id = add_worker(service.ledger, host="n1", pid=1, gpus=gpus, versions={}, now=clock()).id
     first = bench.lease()
     clock.forward(1800)
     bench.finish(first, 0.5)

@@ -17,10 +17,11 @@ from tuner.errors import Conflict, Deposed
 from tuner.leadership import LEAD_SECONDS, Leadership
 from tuner.service import Service, open_service, wait_for_lead
 from tuner.settings import Settings
+from tuner.workforce import add_worker
 
 
 def register(service: Service, clock: Clock) -> str:
-    return service.manager.register(host="here", pid=1, gpus=[], versions={}, now=clock()).id
+    return add_worker(service.ledger, host="here", pid=1, gpus=[], versions={}, now=clock()).id
 
 
 def test_a_second_service_is_refused_while_the_first_one_lives(service: Service, settings: Settings, clock: Clock) -> None:

@@ -15,6 +15,7 @@ from tuner.granting import Lease
 from tuner.lifecycle import Actor
 from tuner.manager import Ending
 from tuner.service import Service
+from tuner.workforce import add_worker
 
 
 def running_in(service: Service, study_id: str) -> int:
@@ -116,7 +117,7 @@ GPU_CASES = [("auto", 0, True), (0, 0, True), (1, 0, False), (2, 1, False), (2, 
 @pytest.mark.parametrize(("wanted", "gpus", "fits"), GPU_CASES)
 def test_a_trial_goes_to_a_worker_with_enough_gpus(service: Service, clock: Clock, wanted: object, gpus: int, fits: bool) -> None:
     plain_study(service, clock(), resources={"gpus": wanted})
-    worker = service.manager.register(host="n1", pid=1, gpus=[{"name": "g", "memory": 1}] * gpus, versions={}, now=clock())
+    worker = add_worker(service.ledger, host="n1", pid=1, gpus=[{"name": "g", "memory": 1}] * gpus, versions={}, now=clock())
     assert (service.manager.lease(worker.id, now=clock()) is not None) is fits
 
 

@@ -15,6 +15,8 @@ from tuner.errors import Conflict, StaleLease
 from tuner.lifecycle import Actor
 from tuner.manager import Ending
 from tuner.service import Service
+from tuner.settling import settle_all
+from tuner.workforce import add_worker
 
 # ---- endings
 
@@ -216,13 +218,13 @@ def test_trials_that_wait_are_stopped_once_the_target_is_reached(service: Servic
 @pytest.mark.parametrize(("limit", "gpus", "workers"), [("hours", [], 1), ("gpu_hours", [{"name": "x"}], 4)])
 def test_hours_are_never_overshot(service: Service, clock: Clock, limit: str, gpus: list[dict[str, Any]], workers: int) -> None:
     bench = make_bench(service, clock, budget={"trials": None, limit: 0.02}, parallelism=workers)
-    ids = [service.manager.register(host="h", pid=n, gpus=gpus, versions={}, now=clock()).id for n in range(workers)]
+    ids = [add_worker(service.ledger, host="h", pid=n, gpus=gpus, versions={}, now=clock()).id for n in range(workers)]
     while bench.study().state == "running":
         for worker_id in ids:
             lease = service.manager.lease(worker_id, now=clock())
             if lease is not None and bench.trial(lease.trial).number % 2:
                 bench.finish(lease, 0.5)
-        service.manager.settle_all(now=clock())
+        settle_all(service.ledger, ahead=service.manager.tick, now=clock())
         for trial in bench.trials():
             if trial.state == "running":
                 service.manager.heartbeat(str(trial.lease_id), now=clock())

@@ -8,12 +8,13 @@ from tests.conftest import Clock
 from tests.tuner.helpers import Bench, completed, plain_study
 from tuner.granting import Lease
 from tuner.service import Service
+from tuner.workforce import add_worker
 
 GPU = {"name": "fake", "memory": 24 * 10**9}
 
 
 def join(service: Service, clock: Clock, gpus: int = 2) -> str:
-    return service.manager.register(host="n", pid=1, gpus=[GPU] * gpus, versions={}, now=clock()).id
+    return add_worker(service.ledger, host="n", pid=1, gpus=[GPU] * gpus, versions={}, now=clock()).id
 
 
 def a_study(service: Service, clock: Clock, name: str, gpus: int, **changes: Any) -> str:
