@@ -102,8 +102,13 @@ class Database:
         try:
             self._write_all()
         finally:
-            if self._writing is not None:
-                self._writing.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Give the writer's connection back, whatever state it is in; the next transaction takes another."""
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
 
     def _write_all(self) -> None:
         while (first := self._calls.get()) is not None:
@@ -126,6 +131,7 @@ class Database:
                 self.on_rerun()
                 outcomes = self._transact(batch, _run_apart)
         except (SQLAlchemyError, Unavailable) as error:
+            self._let_go()  # a commit that failed may have left the transaction open
             self._known.clear()
             self.on_rollback()
             failure = error if isinstance(error, Unavailable) else translated(error)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy import create_engine, event, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from tuner.db.engine import Connection, Database, make_engine
 from tuner.db.tables import idempotency
@@ -174,6 +174,19 @@ def test_a_process_that_sleeps_within_a_write_is_cut_off_and_holds_nobody_up(pos
     late.result(30)  # begun anew on another connection: whether it still may is for its guard to say
     asleep.close()
     awake.close()
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(database: Database) -> None:
+    def fail(_: Connection) -> None:
+        event.remove(database.writing, "commit", fail)
+        raise OperationalError("COMMIT", None, Exception("no room"))
+
+    database.write(put("a"))
+    event.listen(database.writing, "commit", fail)
+    with pytest.raises(Unavailable, match="no room"):
+        database.write(put("b"))
+    database.write(put("c"))
+    assert keys(database) == {"a", "c"}
 
 
 def test_a_full_disk_undoes_all_that_shared_the_commit(tmp_path: Path, sqlite_template: Path) -> None:
