@@ -144,4 +144,4 @@ def test_a_path_that_cannot_be_stored_is_refused(admin: TestClient) -> None:
 def test_unknown_keys_are_answered_with_the_known_ones(client_of: Callable[..., TestClient]) -> None:
     answer = client_of("worker").post("/api/v1/leases", json={"worker_id": "x", "wait": 3})
     assert wrong_fields(answer) == ["wait"]
-    assert answer.json()["detail"] == "wait: unknown key; known: studies, wait_seconds, worker_id"
+    assert answer.json()["detail"] == "wait: unknown key; known: gpus, request, studies, wait_seconds, worker_id"

@@ -32,12 +32,12 @@ LEASED = {
 
 
 def note_calls(patch: pytest.MonkeyPatch) -> list[str]:
-    """Which calls will have been answered on the short way, by their paths."""
+    """Which calls will have been answered on the short way, by their routes."""
     taken: list[str] = []
     answer = api.shortcut._answer
 
     async def noted(call: Any, given: Any, lease_id: Any, scope: Any, receive: Any) -> Any:
-        taken.append(scope["path"])
+        taken.append(scope["route"].path)
         return await answer(call, given, lease_id, scope, receive)
 
     patch.setattr(api.shortcut, "_answer", noted)
