@@ -76,9 +76,9 @@ class Manager:
         now: datetime,
     ) -> Callable[[Change], Lease | None]:
         """What `lease` does, for who begins it and waits without holding a thread."""
-        lease_id = lease_rows.new_lease_id(worker_id, request)
 
         def work(change: Change) -> Lease | None:
+            lease_id = lease_rows.new_lease_id(worker_id, request)
             ids = None if studies is None else [_found(change, named).id for named in studies]
             worker = worker_rows.see_worker(change.connection, worker_id, now)
             if worker is None:
