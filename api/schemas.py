@@ -108,6 +108,7 @@ class StudyAnswer(StudySpec):
     facts: FactsAnswer
     space_version: int
     saved_seconds: Number | None  # by stored states of frozen prefixes; null in lists
+    freed_bytes: int  # by removing the models of all but its best trials, and checkpoints
     trend: list[Number]
 
     @classmethod
@@ -130,6 +131,7 @@ class StudyAnswer(StudySpec):
             facts=FactsAnswer.model_validate(study.facts),
             space_version=study.space_version,
             saved_seconds=view.saved_seconds,
+            freed_bytes=view.study.freed_bytes,
             trend=list(view.trend),
         )
 

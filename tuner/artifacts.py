@@ -129,21 +129,28 @@ class ArtifactStore:
     def keep_best(self, study_id: str) -> int:
         """Remove what finished trials no longer need; how many files went.
 
-        The best one keeps its artifacts, the others only those by which trials are compared; the best few keep their
-        checkpoints: whoever gives a trial more epochs picks from those. Any other can be extended too, but from its start.
+        The best ones (`keep_models`) keep their artifacts, the others only those by which trials are compared; the best few
+        keep their checkpoints: whoever gives a trial more epochs picks from those. Any other can be extended too, but from its
+        start.
         """
         with self.ledger.read() as connection:
             if not metric_rows.has_files(connection, study_id):
                 return 0
 
-        def work(change: Change) -> list[str]:
+        def work(change: Change) -> dict[str, int]:
             study = study_rows.get_study(change.connection, study_id)
             best = None if study is None else best_of(change.connection, study)
-            keep = [] if best is None else [best.id]
+            models = 1 if study is None else study.spec.keep_models
             maximize = study is not None and direction_of(study.spec) == "maximize"
             few = trial_rows.best_trials(change.connection, study_id, maximize=maximize, limit=CHECKPOINTS_KEPT)
-            checkpoints = checkpoint_rows.remove_checkpoints(change.connection, study_id, keep=few)
-            return checkpoints + metric_rows.remove_artifacts(change.connection, study_id, keep=keep, spare=RESULT_FILES)
+            gone = checkpoint_rows.remove_checkpoints(change.connection, study_id, keep=few)
+            whole = trial_rows.best_trials(change.connection, study_id, maximize=maximize, limit=models, states=("completed",))
+            # Of several objectives the best trial is not simply the one with the best leading value.
+            keep = [*([] if best is None else [best.id]), *(id_ for id_ in whole if best is None or id_ != best.id)][:models]
+            gone |= metric_rows.remove_artifacts(change.connection, study_id, keep=keep, spare=RESULT_FILES)
+            if gone:
+                study_rows.add_freed(change.connection, study_id, sum(gone.values()))
+            return gone
 
         removed = self.ledger.change(work)
         self.remove(removed)

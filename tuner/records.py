@@ -54,6 +54,7 @@ class Study:
     space_version: int = 1  # of its parameters; trials keep the one that they were drawn under
     reopened_from: StudyState | None = None  # it was over and runs for an extended trial only: no new trial is drawn
     reopened_reason: str | None = None  # the reason it had been over for
+    freed_bytes: int = 0  # what removing models and checkpoints of all but its best trials has freed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,7 @@ class StudySpec(Section):
     resources: Resources = Resources()
     retries: Whole = Field(default=2, ge=0, le=100)
     timeouts: Timeouts = Timeouts()
+    keep_models: Whole = Field(default=1, ge=1, le=1000)  # of the best trials
     seed: Whole = Field(default=0, ge=0, lt=2**31)
     notes: Annotated[Text, Field(max_length=100_000)] = ""
     tags: dict[Name, Annotated[Text, Field(max_length=200)]] = {}

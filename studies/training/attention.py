@@ -37,6 +37,8 @@ class Attention:
 def attention(folder: Path, text: str) -> Attention:
     """The attention maps of the model in `folder`. Raises InvalidInput for a model that has none."""
     quietly()
+    if not (folder / "tokenizer_config.json").exists():
+        raise InvalidInput.at("study", "its model reads no text, so there are no words that it could look at")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # An adapter fits only the model that it was trained in, head and all.
@@ -46,7 +48,7 @@ def attention(folder: Path, text: str) -> Attention:
         encoded = tokenizer(text, truncation=True, return_tensors="pt")
         maps = _maps(model, dict(encoded))
     except (ValueError, OSError) as error:
-        raise InvalidInput.at("study", f"its model has no attention to show: {error}") from None
+        raise InvalidInput.at("study", f"its model has no attention to show: {str(error).splitlines()[0]}") from None
     if maps is None:
         raise InvalidInput.at("study", "its model has no attention to show")
     return Attention(_tokens(tokenizer, encoded["input_ids"][0]), maps.tolist())

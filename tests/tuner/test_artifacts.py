@@ -116,6 +116,20 @@ def test_only_the_best_trial_keeps_its_files(bench: Bench) -> None:
     assert store.keep_best("nothing") == 0
 
 
+def test_the_best_few_models_are_kept_and_what_went_is_told(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, keep_models=2)
+    store = bench.service.artifacts
+    for value in (0.5, 0.9, 0.7, 0.8):
+        lease = bench.lease()
+        attach(bench, lease, "model", b"x" * 1000)
+        bench.finish(lease, value)
+    store.keep_best(bench.study_id)
+    assert [len(store.list(trial)) for trial in bench.trials()] == [0, 1, 0, 1]
+    assert bench.study().freed_bytes == 2000
+    store.keep_best(bench.study_id)
+    assert bench.study().freed_bytes == 2000
+
+
 def test_what_trials_are_compared_by_is_kept_of_each(bench: Bench) -> None:
     store = bench.service.artifacts
     for value in (0.9, 0.5):

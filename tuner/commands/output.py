@@ -42,6 +42,14 @@ def params(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={number(value, 3)}" for name, value in values.items())
 
 
+def size(count: int) -> str:
+    """Bytes as people read them: 91 MB."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count} bytes"
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"

@@ -21,6 +21,7 @@ from tuner.client import Client, local_service
 from tuner.commands.follow import follow
 from tuner.commands.output import JsonFlag, console, number, params, print_json, read_study_file
 from tuner.commands.plan import plan
+from tuner.commands.studies import kept
 from tuner.commands.trials import trials_table
 from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
@@ -100,7 +101,8 @@ def _conclude(client: Client, study: dict[str, Any], folder: Path) -> None:
     else:
         download_model(client, best, folder)
         console.print(f"Best model: {folder}  (its README.md says what it is and how to load it)", markup=False, soft_wrap=True)
-        console.print(f"Ask it: tuner predict {study['name']} INPUT…", markup=False, soft_wrap=True)
+        console.print(f"Ask it: tuner predict {folder} INPUT…", markup=False, soft_wrap=True)
+    console.print(f"In the service {kept(study)}", markup=False)
     console.print("Compare the trials in a browser: tuner serve", markup=False)
 
 

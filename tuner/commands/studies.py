@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from tuner.client import Client
-from tuner.commands.output import JsonFlag, ServerOption, assignments, console, nested, number, print_json, read_study_file, table
+from tuner.commands.output import (
+    JsonFlag,
+    ServerOption,
+    assignments,
+    console,
+    nested,
+    number,
+    print_json,
+    read_study_file,
+    size,
+    table,
+)
 from tuner.commands.trials import trials_table
 from tuner.spec import StudySpec
 
@@ -45,7 +56,14 @@ def show(study: StudyArgument, as_json: JsonFlag = False, server: ServerOption =
         f"{found['name']} ({found['id']}): {found['state']}" + (f", {found['reason']}" if found["reason"] else ""), markup=False
     )
     console.print(f"{found['task']} · {found['model']} · {found['data']['train']} · {_progress(found)}", markup=False)
+    console.print(kept(found), markup=False)
     console.print(trials_table(trials, found["objective"]["metric"]))
+
+
+def kept(study: dict[str, Any]) -> str:
+    """Whose models are kept, and how much the others took."""
+    models = "the best model" if study["keep_models"] == 1 else f"the best {study['keep_models']} models"
+    return f"kept: {models}; freed so far: {size(study['freed_bytes'])}"
 
 
 @app.command()

@@ -20,6 +20,9 @@ from tuner.errors import TunerError
 from tuner.retraining import Spread, job_in, spread
 from tuner.settings import Settings
 
+RECORD = "tuner.json"  # in every model folder
+ModelArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study's name or id, or the folder of a model.")]
+
 
 def best(
     study: Annotated[str, typer.Argument(help="A study's name or id.")],
@@ -72,15 +75,14 @@ def retrained(trial: dict[str, Any], seeds: int, output: Path | None) -> Spread:
 
 
 def attention(
-    study: Annotated[str, typer.Argument(help="A study's name or id.")],
+    study: ModelArgument,
     text: Annotated[str, typer.Argument(help="The text to look at.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page (.html) or plotly figure (.json) to write.")],
     head: Annotated[int | None, typer.Option(min=1, help="One head of each block; left out: the mean of all.")] = None,
     server: ServerOption = None,
 ) -> None:
     """What the best model looks at when it reads a text: a map for each block, drawn by plotly."""
-    with Client(server) as client:
-        folder = best_model(client, study)
+    folder = model_of(study, server)
     from studies.training.attention import attention as maps_of  # brings torch
     from tuner.attention_figure import attention_figure  # brings plotly
 
@@ -96,14 +98,13 @@ def attention(
 
 
 def predict(
-    study: Annotated[str, typer.Argument(help="A study's name or id.")],
+    study: ModelArgument,
     text: Annotated[list[str], typer.Argument(help="Texts, or what else the task takes: a JSON object, the path of a picture.")],
     as_json: JsonFlag = False,
     server: ServerOption = None,
 ) -> None:
     """Answer with the best model of a study."""
-    with Client(server) as client:
-        folder = best_model(client, study)
+    folder = model_of(study, server)
     answers = answers_of(folder, text)
     if as_json:
         print_json([{"input": given, **answer} for given, answer in zip(text, answers, strict=True)])
@@ -115,12 +116,20 @@ def predict(
 
 def answers_of(folder: Path, inputs: Sequence[str]) -> Sequence[Mapping[str, Any]]:
     """What the model in `folder` answers to each input: a text, or a JSON object where a task takes more than a text."""
-    record = json.loads((folder / "tuner.json").read_text("utf-8"))
+    record = json.loads((folder / RECORD).read_text("utf-8"))
     return definition(record["task"]).predict(folder, inputs)  # brings torch, which no other command needs
 
 
 def shown(value: object) -> str:
     return number(value, 3) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def model_of(study: str, server: str | None) -> Path:
+    """The model folder that `study` is, or that of the study of this name."""
+    if (Path(study) / RECORD).is_file():
+        return Path(study)
+    with Client(server) as client:
+        return best_model(client, study)
 
 
 def best_model(client: Client, study: str) -> Path:

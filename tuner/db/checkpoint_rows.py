@@ -34,13 +34,13 @@ def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | N
     return None if row is None else StoredCheckpoint(**row)
 
 
-def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[int]) -> list[str]:
-    """Forget those of finished trials but those with the ids `keep`; returns the paths of their files."""
+def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[int]) -> dict[str, int]:
+    """Forget those of finished trials but those with the ids `keep`; returns path and size of their files."""
     finished = select(trials.c.id).where(
         trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
     )
-    removed = connection.execute(delete(checkpoints).where(checkpoints.c.trial_id.in_(finished)).returning(checkpoints.c.path))
-    return list(removed.scalars())
+    gone = delete(checkpoints).where(checkpoints.c.trial_id.in_(finished))
+    return {path: size for path, size in connection.execute(gone.returning(checkpoints.c.path, checkpoints.c.size))}
 
 
 def checkpoint_paths(connection: Connection, study_id: str) -> list[str]:

@@ -141,14 +141,14 @@ def artifacts_of(connection: Connection, trial_id: int) -> list[Artifact]:
     return [Artifact(**row) for row in connection.execute(query).mappings()]
 
 
-def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int], spare: Sequence[str]) -> list[str]:
-    """Forget the artifacts of finished trials but those with the ids `keep`, and those named `spare`; returns their files."""
+def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int], spare: Sequence[str]) -> dict[str, int]:
+    """Forget the artifacts of finished trials but those with the ids `keep`, and those named `spare`; returns their files
+    with their sizes."""
     finished = select(trials.c.id).where(
         trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
     )
     gone = delete(artifacts).where(artifacts.c.trial_id.in_(finished), artifacts.c.name.not_in(spare))
-    removed = connection.execute(gone.returning(artifacts.c.path))
-    return list(removed.scalars())
+    return {path: size for path, size in connection.execute(gone.returning(artifacts.c.path, artifacts.c.size))}
 
 
 def has_files(connection: Connection, study_id: str) -> bool:

@@ -268,6 +268,11 @@ def set_created(connection: Connection, study_id: str, n_created: int) -> None:
     connection.execute(update(studies).where(studies.c.id == study_id).values(n_created=n_created))
 
 
+def add_freed(connection: Connection, study_id: str, size: int) -> None:
+    """So many bytes of its files are gone; no change that a client would see at once."""
+    connection.execute(update(studies).where(studies.c.id == study_id).values(freed_bytes=studies.c.freed_bytes + size))
+
+
 def set_search_attrs(connection: Connection, study_id: str, attrs: Mapping[str, Any]) -> None:
     """Keep what the sampler remembers about the whole study; no change that a client would see."""
     connection.execute(update(studies).where(studies.c.id == study_id).values(search_attrs=dict(attrs)))
@@ -335,6 +340,7 @@ def _study(row: Mapping[str, Any] | RowMapping) -> Study:
         n_created=row["n_created"],
         version=row["version"],
         search_attrs=row["search_attrs"],
+        freed_bytes=row["freed_bytes"],
         space_version=row["space_version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

@@ -71,6 +71,7 @@ studies = Table(
     Column("version", Integer, nullable=False),
     Column("search_attrs", JSON, nullable=False),
     Column("space_version", Integer, nullable=False, server_default="1"),
+    Column("freed_bytes", BigInteger, nullable=False, server_default="0"),  # of models and checkpoints that were removed
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),

@@ -225,10 +225,17 @@ def newest_ended(connection: Connection, study_id: str, *, limit: int) -> list[T
     return [_trial(row) for row in connection.execute(query).mappings()]
 
 
-def best_trials(connection: Connection, study_id: str, *, maximize: bool, limit: int) -> list[int]:
-    """The ids of the best trials that have ended and could be extended."""
+def best_trials(
+    connection: Connection,
+    study_id: str,
+    *,
+    maximize: bool,
+    limit: int,
+    states: Sequence[TrialState] = ("completed", "pruned", "stopped"),
+) -> list[int]:
+    """The ids of the best trials in these states; left out: those that have ended and could be extended."""
     query = select(trials.c.id).where(trials.c.study_id == study_id, trials.c.value.is_not(None))
-    query = query.where(trials.c.state.in_(("completed", "pruned", "stopped")))
+    query = query.where(trials.c.state.in_(states))
     value = trials.c.value.desc() if maximize else trials.c.value.asc()
     return list(connection.execute(query.order_by(value, trials.c.number).limit(limit)).scalars())
 

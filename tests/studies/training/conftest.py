@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ from studies.text_classification import DEFINITION
 from tests.studies.conftest import FILLERS, WORDS, Write
 
 MakeJob = Callable[..., Job]
-
-
-@pytest.fixture(autouse=True)
-def exact_floats() -> Iterator[None]:
-    """Training lets the CPU round the smallest floats to 0, in a process of its own; other tests of this one need them."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

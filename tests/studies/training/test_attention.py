@@ -20,7 +20,7 @@ def test_every_head_of_every_block_looks_at_all_tokens(tiny_model: str) -> None:
 
 
 def test_a_folder_without_a_model_that_attends(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="its model has no attention to show"):
+    with pytest.raises(InvalidInput, match="its model reads no text"):
         attention(tmp_path, "x")
 
 
