@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from tuner.db import checkpoint_rows, metric_rows, trial_rows
+from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
+from tuner.errors import StaleLease
 from tuner.extensions import known_until
-from tuner.ledger import Change
+from tuner.ledger import Change, Ledger
 from tuner.objectives import validation_scores
 from tuner.records import Study, Trial
 from tuner.spec import objective_of
@@ -30,3 +31,21 @@ def take_up(change: Change, study: Study, trial: Trial, now: datetime) -> None:
             value=scores[-1].value if scores and not math.isnan(scores[-1].value) else None,
             now=now,
         )
+
+
+def start_over(ledger: Ledger, lease_id: str, *, now: datetime) -> None:
+    """The file of the trial's checkpoint is gone: this attempt begins at the start, and will report everything again.
+
+    The row goes too: it would keep earlier points from being stored. Raises StaleLease.
+    """
+
+    def work(change: Change) -> None:
+        trial = trial_rows.trial_of_lease(change.connection, lease_id)
+        study = None if trial is None else study_rows.get_study(change.connection, trial.study_id)
+        if trial is None or study is None or trial.finished:
+            raise StaleLease(lease_id)
+        checkpoint_rows.forget_checkpoint(change.connection, trial.id)
+        trial_rows.note_progress(change.connection, lease_id, step=0, epoch=None, value=None, now=now)
+        take_up(change, study, trial, now)
+
+    ledger.change(work)

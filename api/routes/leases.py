@@ -21,6 +21,7 @@ from tuner.errors import StaleLease
 from tuner.ledger import Change
 from tuner.manager import Ending
 from tuner.records import Trial
+from tuner.resuming import start_over
 from tuner.sections import Text
 from tuner.service import Service, utc_now
 
@@ -102,10 +103,14 @@ def put_checkpoint(
 
 
 @router.get("/{lease_id}/checkpoint", response_class=StreamingResponse, responses={200: {"content": _BYTES}})
-def get_checkpoint(lease_id: LeaseId, service: ServiceDep) -> StreamingResponse:
-    """The point from which to take the trial up, if the lease's `resume` speaks of one."""
+def get_checkpoint(lease_id: LeaseId, service: ServiceDep, now: Now) -> StreamingResponse:
+    """The point from which to take the trial up, if the lease's `resume` speaks of one. 404: the trial starts over."""
     kept, stored = service.artifacts.checkpoint(_running(service, lease_id))
-    return file_answer(stored, "checkpoint", kept.size)
+    try:
+        return file_answer(stored, "checkpoint", kept.size)
+    except NotFound:
+        start_over(service.ledger, lease_id, now=now)
+        raise
 
 
 @router.post("/{lease_id}/finish")

@@ -34,6 +34,10 @@ def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | N
     return None if row is None else StoredCheckpoint(**row)
 
 
+def forget_checkpoint(connection: Connection, trial_id: int) -> None:
+    connection.execute(delete(checkpoints).where(checkpoints.c.trial_id == trial_id))
+
+
 def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[int]) -> dict[str, int]:
     """Forget those of finished trials but those with the ids `keep`; returns path and size of their files."""
     finished = select(trials.c.id).where(

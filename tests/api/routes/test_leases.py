@@ -61,6 +61,37 @@ def test_a_trial_asked_for_again_is_the_same_one(trainer: Trainer, post_study: P
 
 
 @both_databases
+def test_a_trial_whose_checkpoint_file_is_gone_starts_over(
+    admin: TestClient, trainer: Trainer, post_study: PostStudy, running: Service
+) -> None:
+    post_study()
+    sent = {"Content-Type": "application/octet-stream"}
+
+    def keep(lease: Json, epoch: int) -> None:
+        query = f"epoch={epoch}&step={epoch * 10}"
+        answer = trainer.client.put(f"/api/v1/leases/{lease['id']}/checkpoint?{query}", content=b"weights", headers=sent)
+        assert answer.status_code == 200, answer.text
+
+    lost = trainer.lease()
+    for epoch in (1, 2):
+        trainer.report(lost, 0.1 * epoch, epoch=epoch)
+    keep(lost, 2)
+    trainer.post(lost, "finish", {"state": "released"})
+    for file in running.artifacts.folder.glob("*/*"):
+        file.unlink()
+    again = trainer.lease()
+    assert (again["trial"], again["resume"]["epoch"]) == (0, 2.0)
+    assert trainer.client.get(f"/api/v1/leases/{again['id']}/checkpoint").status_code == 404
+    trainer.report(again, 0.1, epoch=1)
+    keep(again, 1)
+    assert trainer.client.get(f"/api/v1/leases/{again['id']}/checkpoint").content == b"weights"
+    trainer.report(again, 0.2, epoch=2)
+    points = admin.get("/api/v1/studies/parity/trials/0/metrics").json()["items"]
+    assert [point["step"] for point in points] == [10, 20]
+    assert trainer.finish(again, 0.2).status_code == 200
+
+
+@both_databases
 def test_calls_sent_again_get_the_same_answer(admin: TestClient, trainer: Trainer, post_study: PostStudy) -> None:
     post_study()
     lease = trainer.lease()
