@@ -51,7 +51,9 @@ def _refusals(path: str, verb: str, operation: dict[str, Any]) -> list[int]:
     if "parameters" in operation or "requestBody" in operation:
         statuses += [422]
     if verb != "get":
-        statuses += [409, 413, 415]
-    if verb == "patch":
+        statuses += [413, 415]
+    if verb != "get" or "{lease_id}" in path:
+        statuses += [409]
+    if any(parameter["name"].lower() == "if-match" for parameter in operation.get("parameters", ())):
         statuses += [412]
     return sorted(statuses)

@@ -20,6 +20,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.security import LoginThrottle
 from tests.api.conftest import ADDRESS
 from tests.simulation import study_body
 from tuner.service import Service, utc_now
@@ -78,9 +79,24 @@ STUDY = study_body(
     resources={"gpus": 0},
 )
 METRIC = {"name": "accuracy", "value": 0.5, "step": 1, "epoch": 1, "split": "validation"}
+IMPORTED = {
+    "state": "failed",
+    "params": {"learning_rate": 1e-4, "epochs": 2, "optimizer": "adamw"},
+    "value": None,
+    "values": {"accuracy": 0.5},
+    "metrics": [METRIC],
+    "reason": "r",
+    "failure_kind": "oom",
+    "failure_message": "m",
+    "started_at": "2026-01-01T00:00:00Z",
+    "finished_at": "2026-01-01T00:01:00Z",
+}
+DRY_RUN = "POST /studies?dry_run=true"
 # A write: its verb, its path, and a body that is fine. {lease}, {worker} and so on are what the side has of its own.
 WRITES: Mapping[str, tuple[str, Json]] = {
-    "POST /studies?dry_run=true" if _SAMPLE else "POST /studies": ("", STUDY),
+    DRY_RUN: ("", STUDY),
+    "POST /studies/import": ("", {"study": STUDY, "source": "elsewhere", "trials": [IMPORTED]}),
+    "POST /study-files": ("", {"text": "task: text-classification"}),
     "PATCH /studies/target": ("", {key: STUDY[key] for key in ("budget", "parallelism", "pruner", "notes", "tags")}),
     "POST /studies/target/trials": ("", {"params": {"learning_rate": 1e-4, "epochs": 2, "optimizer": "adamw"}}),
     "POST /studies/target/trials/0/clone": ("", {"params": {"learning_rate": 1e-4}}),
@@ -93,6 +109,7 @@ WRITES: Mapping[str, tuple[str, Json]] = {
     "POST /leases/{lease}/finish": ("", {"state": "completed", "values": {"accuracy": 0.5}, "details": {"a": 1}}),
     "POST /leases/{lease}/finish failed": ("", {"state": "failed", "failure": {"kind": "oom", "message": "m"}}),
     "POST /tokens": ("", {"role": "viewer", "name": "t", "expires_at": "2099-01-01T00:00:00Z"}),
+    "POST /login": ("", {"token": "t"}),
 }
 
 
@@ -109,7 +126,8 @@ class Side:
     def send(self, verb: str, path: str, text: str) -> Any:
         path = path.replace("{lease}", self.lease)
         content = text.encode("utf-8", "surrogatepass")
-        return self.client.request(verb, f"/api/v1{path}", content=content, headers={"Content-Type": "application/json"})
+        place = path if path == "/login" else f"/api/v1{path}"
+        return self.client.request(verb, place, content=content, headers={"Content-Type": "application/json"})
 
     def renew(self) -> None:
         """A fresh lease, after one that a request has ended."""
@@ -130,6 +148,7 @@ def sides(tmp_path: Path, postgres_url: str) -> Iterator[list[Side]]:
         for name, url in (("sqlite", f"sqlite:///{tmp_path / 'tuner.db'}"), ("postgres", postgres_url)):
             app = create_app(Settings(home=tmp_path / name, database_url=url, check_data=False))
             client = opened.enter_context(TestClient(app, base_url=ADDRESS, raise_server_exceptions=True))
+            app.state.throttle = LoginThrottle(limit=10**9)
             service: Service = app.state.service
             client.headers["Authorization"] = f"Bearer {service.access.create_token('admin', 'all', now=utc_now())[1]}"
             many = {"trials": 100_000}
@@ -161,20 +180,25 @@ def spoilt(body: Json, path: tuple[str | int, ...], hostile: str) -> str:
     return json.dumps(copy).replace(json.dumps(_HERE), hostile)
 
 
-def judged(sides: list[Side], verb: str, path: str, text: str) -> int:
-    """Send to both; returns the status if it is a good one and the same."""
+def both(sides: list[Side], verb: str, path: str, text: str) -> list[Any]:
+    """Send to both; returns their answers, if they have the same good status."""
     answers = [side.send(verb, path, text) for side in sides]
     shown = f"{verb} {path} {text[:300]!r}: {[(answer.status_code, answer.text[:300]) for answer in answers]}"
     status = answers[0].status_code
     assert [answer.status_code for answer in answers] == [status] * 2, shown
-    assert status in (*_FINE, 400, 404, 409, 413, 422), shown
+    assert status in (*_FINE, 400, 404, 409, 413, 422) or (status, path) == (401, "/login"), shown
     if status >= 400:
         assert all(answer.headers["content-type"] == "application/problem+json" for answer in answers), shown
     if status == 422:
         named = [[error["field"] for error in answer.json()["errors"]] for answer in answers]
         assert named[0] == named[1], shown
         assert all(named[0]), shown
-    return int(status)
+    return answers
+
+
+def judged(sides: list[Side], verb: str, path: str, text: str) -> int:
+    """The status that both answer."""
+    return int(both(sides, verb, path, text)[0].status_code)
 
 
 def test_odd_values_in_every_field(sides: list[Side]) -> None:
@@ -194,7 +218,40 @@ def try_every_field(sides: list[Side], write: str) -> None:
             if status in _FINE and path.startswith("/leases/{lease}"):
                 for side in sides:
                     side.renew()
+            if status in _FINE and write == DRY_RUN:
+                live_through(sides, spoilt(body, place, hostile))
     assert refused > 0 or not body, write
+
+
+def live_through(sides: list[Side], text: str) -> None:
+    """A study that may be started is: a trial of it is trained, and both databases give back the same; then it goes."""
+    studies = [answer.json()["id"] for answer in both(sides, "POST", "/studies", text)]
+    lives = [_live(side, study) for side, study in zip(sides, studies, strict=True)]
+    assert lives[0] == lives[1], text[:300]
+
+
+def _live(side: Side, study: str) -> list[Any]:
+    told: list[Any] = []
+
+    def call(verb: str, path: str, body: Json | None = None) -> Any:
+        answer = side.client.request(verb, f"/api/v1{path}", json=body)
+        told.append((verb, answer.status_code))
+        assert answer.status_code in _FINE, answer.text
+        return answer.json() if answer.content else None
+
+    lease = call("POST", "/leases", {"worker_id": side.worker, "studies": [study]})
+    if lease is not None:  # a budget of no hours, say, leaves nothing to do
+        told.append([lease[key] for key in ("trial", "params", "seed", "legs")])
+        call("POST", f"/leases/{lease['id']}/metrics", {"metrics": [METRIC]})
+        call("POST", f"/leases/{lease['id']}/finish", {"state": "completed", "values": {"accuracy": 0.5}})
+    found = call("GET", f"/studies/{study}")
+    told.append([found[key] for key in STUDY if key != "name"] + [found["state"], found["counts"], found["best"]])
+    call("GET", f"/studies/{study}/export?format=json")
+    call("GET", f"/studies/{study}/figures/history")
+    if found["state"] in ("running", "paused"):
+        call("POST", f"/studies/{study}/stop")
+    call("DELETE", f"/studies/{study}")
+    return told
 
 
 def test_bodies_that_are_no_bodies(sides: list[Side]) -> None:
@@ -204,8 +261,9 @@ def test_bodies_that_are_no_bodies(sides: list[Side]) -> None:
 
 
 def try_no_bodies(sides: list[Side], verb: str, path: str) -> None:
-    for text in ("", "{", "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "nul", "\ufeff{}", '"\ud800"'):
+    for text in ("", "{", "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "nul", '"\ud800"'):
         assert judged(sides, verb, path, text) in (400, 422)
+    assert judged(sides, verb, path, "\ufeff{}") == judged(sides, verb, path, "{}"), "a byte order mark says nothing"
     assert judged(sides, verb, path, '{"name": "' + "x" * 10_000_000 + '"}') == 413
     many = json.dumps({f"key {number}": number for number in range(20_000)})
     assert judged(sides, verb, path, many) == 422
