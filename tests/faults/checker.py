@@ -364,8 +364,11 @@ def _one_curve(evidence: Evidence) -> Iterator[str]:
             yield f"I7: {evidence.named(trial['id'])} completed after {last} of {wanted} epochs as {trial['value']}"
 
 
-def drawn_otherwise(url: str, study_id: str) -> list[str]:
-    """I6 across restarts: every trial of a study that draws at random is what a search that was never interrupted draws."""
+def drawn_otherwise(url: str, study_id: str, *, slack: timedelta = timedelta()) -> list[str]:
+    """I6 across restarts: every trial of a study that draws at random is what a search that was never interrupted draws.
+
+    Until one of them has run out of memory: what would do so too is not handed out from then on, so when it ended counts.
+    """
     engine = make_engine(url)
     with engine.connect() as connection:
         study = study_rows.get_study(connection, study_id)
@@ -374,7 +377,10 @@ def drawn_otherwise(url: str, study_id: str) -> list[str]:
     assert study is not None
     search, wrong = Search(study, [], {}), []
     searched = {name for name, parameter in search.space.items() if not isinstance(parameter, Fixed)}
+    learned = min((row["finished_at"] for row in rows if row["failure_kind"] == "oom"), default=None)
     for row in sorted(rows, key=lambda row: row["number"]):
+        if learned is not None and row["created_at"] >= learned - slack:
+            break
         given = {name: value for name, value in row["params"].items() if name in searched} if row["origin"] != "sampled" else None
         drawn = dict(search.ask(row["number"], given).params)
         if drawn != row["params"]:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 PREFIX = "/api/v1"
+RUNS = Path(__file__).parents[1] / "output" / "faults.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,13 @@ def read_history(file: Path) -> list[Record]:
         except ValueError:
             continue
     return sorted(records, key=lambda record: record.ended)
+
+
+def note_run(**line: Any) -> None:
+    """A line for the published table (`report.py`): what a run struck with, how often, and what it came to."""
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    with RUNS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def bytes_seen(data: bytes) -> dict[str, Any]:

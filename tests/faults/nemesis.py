@@ -7,12 +7,9 @@ A strike is a function that does one harm and returns once the service answers a
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -25,13 +22,13 @@ from typing import Any
 from sqlalchemy import make_url
 
 from tests.faults.checker import broken_promises, drawn_otherwise, files_missing, gather
-from tests.faults.history import Recorder, read_history
+from tests.faults.history import Recorder, note_run, read_history
+from tests.faults.places import crash, started
 from tests.faults.proxy import FaultProxy
 from tests.faults.swarm import ServiceProcess, Swarm
 from tests.simulation import study_body
 from tests.walk.conftest import wait_until
 
-OUTPUT = Path(__file__).parents[1] / "output" / "faults.jsonl"
 _SLACK = timedelta(seconds=3)  # two calls read the clock before either waits for its turn to write
 _KINDS: list[dict[str, Any]] = [
     {"sampler": {"name": "random"}, "pruner": {"name": "none"}},
@@ -112,36 +109,37 @@ class Run:
                 assert answer.status_code == 201, answer.text
 
     def all_over(self) -> bool:
+        """Three workers in a row that say `oom` pause a study, as they should; a person who looks in lets it go on."""
         with self.service.api() as api:
             answer = api.get("/studies", params={"state": "running,paused"})
-        return answer.status_code == 200 and answer.json()["total"] == 0
+            alive = answer.json()["items"] if answer.status_code == 200 else []
+            for study in alive:
+                if study["state"] == "paused":
+                    api.post(f"/studies/{study['id']}/resume")
+        return answer.status_code == 200 and not alive
 
     def check(self, history: Path) -> list[str]:
         evidence = gather(self.service.database, read_history(history), slack=_SLACK)
         at_random = [study["id"] for study in evidence.studies if study["spec"]["sampler"]["name"] == "random"]
-        drawn = [message for study_id in at_random for message in drawn_otherwise(self.service.database, study_id)]
+        drawn = [message for study_id in at_random for message in drawn_otherwise(self.service.database, study_id, slack=_SLACK)]
         self.trials, self.points = len(evidence.trials), len(evidence.metrics)
         return broken_promises(evidence) + files_missing(evidence, self.service.home / "artifacts") + drawn
 
     def note(self, problems: list[str], swarm: Swarm, proxy: FaultProxy, *, calls: int) -> None:
-        """A line for the published table (`report.py`)."""
-        line = {
-            "run": self.name,
-            "database": "SQLite" if self.service.database.startswith("sqlite") else "PostgreSQL",
-            "seed": self.seed,
-            "strikes": self.strikes,
-            "workers_killed": swarm.deaths,
-            "workers_asleep": swarm.sleeps,
-            "network": sum(proxy.struck.values()),
-            "calls": calls,
-            "trials": self.trials,
-            "points": self.points,
-            "slowest_return": round(max(self.seconds_down), 1),
-            "broken": problems,
-        }
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        with OUTPUT.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        note_run(
+            run=self.name,
+            database="SQLite" if self.service.database.startswith("sqlite") else "PostgreSQL",
+            seed=self.seed,
+            strikes=self.strikes,
+            workers_killed=swarm.deaths,
+            workers_asleep=swarm.sleeps,
+            network=sum(proxy.struck.values()),
+            calls=calls,
+            trials=self.trials,
+            points=self.points,
+            slowest_return=round(max(self.seconds_down), 1),
+            broken=problems,
+        )
 
 
 Strike = Callable[[Run, FaultProxy], None]
@@ -161,24 +159,15 @@ def cut_the_network(run: Run, proxy: FaultProxy) -> None:
 
 
 class CrashPostgres:
-    """End PostgreSQL as a crash would (immediate: no farewell to anyone, recovery at the next start), and start it again."""
+    """End PostgreSQL as a crash would, and start it again."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
 
     def __call__(self, run: Run, proxy: FaultProxy) -> None:
-        pid = self.server.get_pid()
-        os.kill(pid, signal.SIGQUIT)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text(), seconds=60)
-        wait_until(self.started, seconds=120)
+        crash(self.server)
+        wait_until(lambda: started(self.server), seconds=120)
         run.service.wait_ready()
-
-    def started(self) -> bool:
-        try:
-            self.server.start()
-        except subprocess.SubprocessError:  # it recovers for longer than the package waits
-            return False
-        return True
 
 
 class FillTheDisk:

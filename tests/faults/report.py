@@ -1,4 +1,4 @@
-"""`python -m tests.faults.report [FILE]`: the table of a long run, from the lines that `nemesis.py` left. Part of `make faults`.
+"""`python -m tests.faults.report [FILE]`: the table of a long run, from the lines that the runs left. Part of `make faults`.
 
 Prints it, and writes it between the two marks of docs/reliability.md.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.nemesis import OUTPUT
+from tests.faults.history import RUNS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGINS, ENDS = "<!-- the table of the last long run -->", "<!-- its end -->"
@@ -46,7 +46,7 @@ def _row(run: str, database: str, lines: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else OUTPUT
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     printed = table([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
     sys.stdout.write(printed + "\n")
     page = PAGE.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from api.schemas import LeaseAnswer, VerdictAnswer
 from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.faults.checker import broken_promises, files_missing, gather
-from tests.faults.history import Answer, Call, Recorder, bytes_seen, read_history
+from tests.faults.history import Answer, Call, Recorder, bytes_seen, note_run, read_history
 from tests.faults.script import FATES, Script, Surprise, work
 from tests.simulation import start_study
 from tuner.db import study_rows
@@ -34,6 +35,7 @@ from tuner.db.trial_rows import trials_of
 from tuner.errors import Conflict, NotFound, Unavailable
 from tuner.leadership import LEAD_SECONDS
 from tuner.ledger import Change
+from tuner.lifecycle import Actor
 from tuner.manager import Ending
 from tuner.search import Search
 from tuner.service import Service, open_service
@@ -103,6 +105,7 @@ class Simulation:
         self.recorder = Recorder(self.history)
         self.late: list[tuple[int, Call]] = []  # (step at which it arrives again, call)
         self.commit_fault: Callable[[Any], None] | None = None
+        self.struck: Counter[str] = Counter()
 
     def run(self) -> list[str]:
         """Work until every study is over; returns the broken promises."""
@@ -117,8 +120,23 @@ class Simulation:
                 self._turn(services)
             self.recorder.close()
             folder = self.service.artifacts.folder
-        evidence = gather(self.settings.url, read_history(self.history))
-        return self.problems + broken_promises(evidence) + files_missing(evidence, folder)
+        self.evidence = gather(self.settings.url, read_history(self.history))
+        return self.problems + broken_promises(self.evidence) + files_missing(self.evidence, folder)
+
+    def note(self, broken: list[str]) -> None:
+        """Its line of the published table; what is done to single calls has a column of its own there."""
+        in_calls = ("request_lost", "reply_lost", "late_again")
+        note_run(
+            run="simulated: everything",
+            database="SQLite" if self.settings.url.startswith("sqlite") else "PostgreSQL",
+            seed=self.seed,
+            strikes=sum(self.struck.values()) - sum(self.struck[name] for name in (*in_calls, "worker_dies")),
+            workers_killed=self.struck["worker_dies"],
+            network=sum(self.struck[name] for name in in_calls),
+            calls=len(self.evidence.calls),
+            trials=len(self.evidence.trials),
+            broken=broken,
+        )
 
     def _study(self, index: int, changes: dict[str, Any]) -> None:
         budget, retries = {"trials": self.trials + index}, self.rng.choice([1, 30])
@@ -132,6 +150,7 @@ class Simulation:
 
     def _turn(self, services: ExitStack) -> None:
         strikes = {name: self.rng.randrange(1000) < often for name, often in vars(self.faults).items()}
+        self.struck.update(name for name, struck in strikes.items() if struck and name != "side_by_side")
         if self.step % 5 == 0:
             self._expire()
         if self.step % 25 == 0:
@@ -206,6 +225,10 @@ class Simulation:
         try:
             self.service.manager.expire(now=self.clock())
             settle_all(self.service.ledger, ahead=self.service.manager.tick, now=self.clock())
+            with self.service.ledger.read() as connection:
+                paused = study_rows.list_studies(connection, states=("paused",), limit=10)[0]
+            for study in paused:  # by failures alike; a person looks in and lets it go on
+                self.service.lifecycle.resume(study.id, actor=Actor(), now=self.clock())
         except Unavailable:
             pass  # the timer comes again
 
@@ -225,7 +248,7 @@ class Simulation:
 
     def _over(self) -> bool:
         with self.service.ledger.read() as connection:
-            return not study_rows.running_studies(connection)
+            return not study_rows.list_studies(connection, states=("running", "paused"), limit=1)[0]
 
     def _new_worker(self) -> _Worker:
         self.born += 1

