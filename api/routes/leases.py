@@ -17,7 +17,7 @@ from api.feed import Feed
 from api.files import file_answer
 from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
 from tuner.artifacts import check_name
-from tuner.errors import StaleLease
+from tuner.errors import NotFound, StaleLease
 from tuner.ledger import Change
 from tuner.manager import Ending
 from tuner.records import Trial
