@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.walk.conftest import home, spawn
+from tests.walk.conftest import home, scratch, spawn
 
-__all__ = ["home", "spawn"]
+__all__ = ["home", "scratch", "spawn"]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,47 @@ def test_a_killed_worker_costs_no_result_and_changes_no_number(spawn: Spawn, hom
         assert epochs[1][:2] == [1.0, 2.0]
         assert epochs[1] + epochs[2] == [1.0, 2.0, 3.0, 4.0]
         assert trial["value"] == client.get("/studies/undisturbed/trials/0")["value"]
+
+
+def test_no_trial_process_is_alive_ten_seconds_after_a_stop_or_its_workers_death(spawn: Spawn, home: Path, scratch: Path) -> None:
+    """I8: the stop of one trial, that of a study, and kill -9 of the worker."""
+    spawn("serve", "--port", "0")
+    with connect(home) as client:
+        worker = spawn("worker", "--slots", "2", "--gpus", "0", TMPDIR=str(scratch))
+        endless = {"epochs": {"value": 1000}, "frozen_layers": {"value": 5}, "learning_rate": {"min": 1e-5, "max": 1e-3}}
+
+        def training() -> set[int]:
+            """Each trial leads a session of its own; all that it started is in it, or a child of what is."""
+            return {session for _, session in processes_with(f"TMPDIR={scratch}") if session != os.getsid(worker.pid)}
+
+        client.post("/studies", quick_study(name="stopped", parameters=endless, pruner={"name": "none"}, budget={"trials": 9}))
+        wait_until(lambda: len(reporting(client, "stopped")) == 2, seconds=200)
+        two = training()
+        assert len(two) == 2
+        client.post("/studies/stopped/trials/0/stop")
+        wait_until(lambda: len(two & training()) == 1, seconds=10)
+        client.post("/studies/stopped/stop")
+        wait_until(lambda: not training(), seconds=10)
+
+        client.post("/studies", quick_study(name="orphaned", parameters=endless, pruner={"name": "none"}, budget={"trials": 9}))
+        wait_until(lambda: len(reporting(client, "orphaned")) == 2, seconds=200)
+        worker.kill()
+        wait_until(lambda: not processes_with(f"TMPDIR={scratch}"), seconds=10)
+
+
+def processes_with(variable: str) -> list[tuple[int, int]]:
+    """(process, session) of all that live with this in the environment that they were started in."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((int(folder.name), os.getsid(int(folder.name))))
+    return found
+
+
+def reporting(client: Client, study: str) -> list[int]:
+    """The trials of which something has been heard."""
+    return [trial["number"] for trial in client.get(f"/studies/{study}/trials", state="running")["items"] if trial["epoch"]]
 
 
 def test_a_killed_service_is_back_and_its_worker_goes_on(spawn: Spawn, home: Path) -> None:
