@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import Scope
 
 from studies.errors import FailureKind
-from tuner.db import study_rows, trial_rows, worker_rows
+from tuner.db import count_rows, study_rows, worker_rows
 from tuner.health import free_bytes, problems
 from tuner.records import STUDY_STATES, TRIAL_STATES, Worker
 from tuner.service import Service, utc_now
@@ -59,9 +59,9 @@ class _Rows:
 def row_metrics(service: Service, now: datetime) -> Iterable[Metric]:
     """What the rows say now. Raises Unavailable."""
     with service.ledger.read() as connection:
-        studies = study_rows.count_studies(connection)
-        trials = trial_rows.count_all_trials(connection)
-        failures = trial_rows.count_failures(connection)
+        studies = count_rows.count_studies(connection)
+        trials = count_rows.count_all_trials(connection)
+        failures = count_rows.count_failures(connection)
         demand = sum(count for _, count in study_rows.demand(connection))
         workers = [worker for worker in worker_rows.list_workers(connection) if now - worker.seen_at < SILENT]
     yield _by("tuner_studies", "Studies", "state", {state: studies.get(state, 0) for state in STUDY_STATES})

@@ -134,12 +134,6 @@ def running_studies(connection: Connection, study_ids: Sequence[str] | None = No
     return sorted(running, key=lambda study: study.created_at)
 
 
-def count_studies(connection: Connection) -> dict[str, int]:
-    """Studies by state."""
-    rows = connection.execute(select(studies.c.state, func.count()).group_by(studies.c.state))
-    return {state: count for state, count in rows}
-
-
 def claim_number(connection: Connection, study_id: str) -> int | None:
     """The number of a new trial, or None if budget, parallelism or the study's state allow none.
 

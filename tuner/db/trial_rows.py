@@ -145,18 +145,6 @@ def trial_of_lease(connection: Connection, lease_id: str) -> Trial | None:
     return trial
 
 
-def count_all_trials(connection: Connection) -> dict[str, int]:
-    """Trials of all studies by state."""
-    rows = connection.execute(select(trials.c.state, func.count()).group_by(trials.c.state))
-    return {state: count for state, count in rows}
-
-
-def count_failures(connection: Connection) -> dict[str, int]:
-    """Trials of all studies that failed, by kind."""
-    failed = select(trials.c.failure_kind, func.count()).where(trials.c.failure_kind.is_not(None))
-    return {kind: count for kind, count in connection.execute(failed.group_by(trials.c.failure_kind))}
-
-
 def next_waiting(connection: Connection, study_id: str) -> Trial | None:
     """The first that may start at once; those set aside may not."""
     return _read(_NEXT_WAITING.first(connection, {"study": study_id}))
