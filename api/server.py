@@ -26,6 +26,7 @@ from tuner.settings import Settings
 log = structlog.get_logger()
 _LOCAL_WORKERS = "local workers"
 _SECONDS_TO_END = 2
+_SECONDS_IDLE = 30  # workers speak every few seconds: a connection that is closed just then would cost them an answer
 _BACKLOG = 2048
 
 # (address, the local user's token, a token for workers on this machine)
@@ -67,6 +68,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=_SECONDS_TO_END,
+                timeout_keep_alive=_SECONDS_IDLE,
             )
         )
 
