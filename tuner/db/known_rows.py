@@ -7,7 +7,10 @@ all of it forgotten, and so does whatever undoes a transaction. Only the writer'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -36,9 +39,6 @@ class Known:
     def trial(self, lease_id: str) -> Trial | None:
         return self._trials.get(lease_id)
 
-    def trial_with_id(self, trial_id: int) -> Trial | None:
-        return self._trials.get(self._leases.get(trial_id, ""))
-
     def study(self, study_id: str) -> Study | None:
         return self._studies.get(study_id)
 
@@ -58,6 +58,12 @@ class Known:
             self.clear()
         self._trials[trial.lease_id] = trial
         self._leases[trial.id] = trial.lease_id
+
+    def keep_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """The row of a trial has other `search_attrs` now."""
+        trial = self._trials.get(self._leases.get(trial_id, ""))
+        if trial is not None:
+            self.keep_trial(replace(trial, search_attrs=dict(attrs)))
 
     def keep_study(self, study: Study | None) -> None:
         """What the row of a study is now."""

@@ -387,9 +387,7 @@ def add_details(connection: Connection, trial_id: int, details: Mapping[str, Any
 
 def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     _SET_ATTRS.run(connection, {"trial": trial_id, "attrs": storable(attrs)})
-    trial = known(connection).trial_with_id(trial_id)
-    if trial is not None:
-        known(connection).keep_trial(replace(trial, search_attrs=dict(attrs)))
+    known(connection).keep_attrs(trial_id, attrs)
 
 
 def mean_seconds(connection: Connection, study_id: str) -> float | None:
