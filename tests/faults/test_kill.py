@@ -6,20 +6,26 @@ import os
 import signal
 import time
 from contextlib import suppress
+from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from tests.walk.conftest import Spawn, connect, quick_study, wait_until
+from tests.faults.checker import broken_promises, gather
+from tests.faults.history import Record, read_history
+from tests.walk.conftest import Spawn, Started, connect, quick_study, wait_until
 from tuner.client import Client
 from tuner.db.checkpoint_rows import checkpoint_of
 from tuner.db.engine import make_engine
 from tuner.db.tables import metrics as table
 from tuner.errors import Unreachable
+from tuner.process_tree import members
 
-pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
+pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk"), pytest.mark.timeout(900)]
+_SLACK = timedelta(seconds=3)  # two calls read the clock before either waits for its turn to write
 
 
 def one_long_trial(name: str) -> dict[str, Any]:
@@ -46,29 +52,71 @@ def metrics(client: Client, study: str) -> list[Any]:
     ]
 
 
-def test_a_killed_worker_costs_no_result_and_changes_no_number(spawn: Spawn, home: Path) -> None:
-    """I7: taken up again from its checkpoint, a trial ends bit for bit as one that was never interrupted."""
+class RecordedWorkers:
+    """Real workers whose every call is written down, one after the other."""
+
+    def __init__(self, spawn: Spawn, folder: Path) -> None:
+        self.spawn, self.folder, self.number = spawn, folder, 0
+
+    def start(self) -> Started:
+        self.number += 1
+        file = self.folder / f"worker-{self.number}.jsonl"
+        return self.spawn(str(file), "worker", "--slots", "1", "--gpus", "0", module="tests.faults.history")
+
+    def calls(self) -> list[Record]:
+        histories = [read_history(file) for file in self.folder.glob("worker-*.jsonl")]
+        return sorted(chain(*histories), key=lambda record: record.ended)
+
+
+def test_a_worker_that_dies_or_sleeps_costs_no_result_and_changes_no_number(spawn: Spawn, home: Path, tmp_path: Path) -> None:
+    """I7: taken up again from its checkpoint, a trial ends bit for bit as one that was never interrupted.
+
+    I2: what slept past its lease and wakes while another one trains its trial is believed nothing.
+    """
     spawn("serve", "--port", "0", TUNER_LEASE_SECONDS="4")
+    workers = RecordedWorkers(spawn, tmp_path)
     with connect(home) as client:
-        first = spawn("worker", "--slots", "1", "--gpus", "0")
+        first = workers.start()
         client.post("/studies", one_long_trial("undisturbed"))
         assert ended(client, "undisturbed")["state"] == "completed"
 
-        client.post("/studies", one_long_trial("disturbed"))
+        client.post("/studies", one_long_trial("killed"))
         wait_until(lambda: checkpointed_epoch(home, trial_id=2) == 2.0)
         os.kill(first.pid, signal.SIGKILL)
-        spawn("worker", "--slots", "1", "--gpus", "0")
-        assert ended(client, "disturbed")["state"] == "completed"
+        second = workers.start()
+        assert_as_undisturbed(client, "killed", home, trial_id=2)
 
-        trial = client.get("/studies/disturbed/trials/0")
-        assert [attempt["outcome"] for attempt in trial["attempts"]] == ["lost", "completed"]
-        assert trial["retries"] == 1
-        assert metrics(client, "disturbed") == metrics(client, "undisturbed")
-        # Trained from the start again the numbers would be the same: the rows tell which attempt each epoch is of.
-        epochs = epochs_by_attempt(home, trial_id=2)
-        assert epochs[1][:2] == [1.0, 2.0]
-        assert epochs[1] + epochs[2] == [1.0, 2.0, 3.0, 4.0]
-        assert trial["value"] == client.get("/studies/undisturbed/trials/0")["value"]
+        client.post("/studies", one_long_trial("asleep"))
+        wait_until(lambda: checkpointed_epoch(home, trial_id=3) == 2.0)
+        asleep = [second.pid, *members(second.pid)]
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        workers.start()
+        wait_until(lambda: (trial := client.get("/studies/asleep/trials/0"))["attempt"] == 2 and trial["state"] == "running")
+        for pid in asleep:
+            os.kill(pid, signal.SIGCONT)
+        assert_as_undisturbed(client, "asleep", home, trial_id=3)
+        assert second.poll() is None
+        # The service knows of the end before the worker has written down the answer.
+        wait_until(lambda: sum(call.accepted and call.path.endswith("/finish") for call in workers.calls()) >= 3)
+    evidence = gather(f"sqlite:///{home / 'tuner.db'}", workers.calls(), slack=_SLACK, simulated=False)
+    lost, current = (evidence.under_lease[lease["id"]] for lease in evidence.attempts[3])
+    assert any(call.status == 409 for _, call in lost), "the sleeper said nothing under its lease after it woke"
+    assert [call.accepted for what, call in current if what == "finish"] == [True]
+    assert broken_promises(evidence) == []
+
+
+def assert_as_undisturbed(client: Client, study: str, home: Path, *, trial_id: int) -> None:
+    assert ended(client, study)["state"] == "completed"
+    trial = client.get(f"/studies/{study}/trials/0")
+    assert [attempt["outcome"] for attempt in trial["attempts"]] == ["lost", "completed"]
+    assert trial["retries"] == 1
+    assert metrics(client, study) == metrics(client, "undisturbed")
+    assert trial["value"] == client.get("/studies/undisturbed/trials/0")["value"]
+    # Trained from the start again the numbers would be the same: the rows tell which attempt each epoch is of.
+    epochs = epochs_by_attempt(home, trial_id=trial_id)
+    assert epochs[1][:2] == [1.0, 2.0]
+    assert epochs[1] + epochs[2] == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_no_trial_process_is_alive_ten_seconds_after_a_stop_or_its_workers_death(spawn: Spawn, home: Path, scratch: Path) -> None:

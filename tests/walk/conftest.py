@@ -74,9 +74,9 @@ def spawn(tmp_path: Path, home: Path) -> Iterator[Spawn]:
     """Start `tuner …` as a process of its own; whatever still runs at the end of the test is killed, and what it said shown."""
     started: list[Started] = []
 
-    def start(*arguments: str, **environment: str) -> Started:
+    def start(*arguments: str, module: str = "tuner", **environment: str) -> Started:
         process = Started(
-            [sys.executable, "-m", "tuner", *arguments],
+            [sys.executable, "-m", module, *arguments],
             tmp_path / f"process-{len(started)}.log",
             cwd=tmp_path,
             env=os.environ | {"TUNER_HOME": str(home), "COLUMNS": "200"} | environment,
