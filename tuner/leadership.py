@@ -28,10 +28,15 @@ class Leadership:
         self.epoch = 0
 
     def take(self, connection: Connection) -> bool:
-        """Become the owner, unless another one is alive; whether that worked."""
-        if owner_alive(connection, now=self.clock()) is not None:
+        """Become the owner, unless another one is alive or comes first; whether that worked."""
+        before = leader_rows.get_leader(connection)
+        if _alive(before, now=self.clock()):
             return False
-        self.epoch = leader_rows.take_lead(connection, owner=_this_process(), now=self.clock())
+        after = None if before is None else before.epoch
+        epoch = leader_rows.take_lead(connection, after=after, owner=_this_process(), now=self.clock())
+        if epoch is None:
+            return False
+        self.epoch = epoch
         return True
 
     def confirm(self, connection: Connection) -> None:
@@ -47,12 +52,14 @@ class Leadership:
 def owner_alive(connection: Connection, *, now: datetime) -> str | None:
     """Who owns the database, if somebody does who may be alive."""
     leader = leader_rows.get_leader(connection)
+    return leader.owner if leader is not None and _alive(leader, now=now) else None
+
+
+def _alive(leader: leader_rows.Leader | None, *, now: datetime) -> bool:
     if leader is None or leader.owner is None or now - leader.seen_at > timedelta(seconds=LEAD_SECONDS):
-        return None
+        return False
     host, _, process = leader.owner.partition(" ")
-    if host == socket.gethostname() and process != _process(int(process.partition("/")[0])):
-        return None
-    return leader.owner
+    return host != socket.gethostname() or process == _process(int(process.partition("/")[0]))
 
 
 def owned_by_this_process(connection: Connection) -> bool:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
 from sqlalchemy import update
@@ -11,7 +12,10 @@ from sqlalchemy import update
 from tests.conftest import Clock
 from tests.tuner.helpers import all_rows
 from tests.walk.conftest import wait_until
+from tuner.db import leader_rows
+from tuner.db.engine import Database
 from tuner.db.leader_rows import get_leader
+from tuner.db.migrate import upgrade
 from tuner.db.tables import leader
 from tuner.errors import Conflict, Deposed
 from tuner.leadership import LEAD_SECONDS, Leadership
@@ -100,6 +104,19 @@ def test_of_two_that_stand_by_one_takes_over_and_the_other_goes_on_waiting(setti
     for thread in waiting:
         thread.join(10)
     assert len(taken) == 2
+
+
+def test_who_looked_before_another_one_came_does_not_become_the_owner(settings: Settings, clock: Clock) -> None:
+    upgrade(settings.url)
+    database = Database(settings.url)
+    for after in (None, 1):  # the first ever, and a later one
+        epoch = 1 if after is None else after + 1
+        assert database.write(partial(leader_rows.take_lead, after=after, owner="one", now=clock())) == epoch
+        assert database.write(partial(leader_rows.take_lead, after=after, owner="two", now=clock())) is None
+    with database.read() as connection:
+        found = get_leader(connection)
+    assert found is not None and (found.epoch, found.owner) == (2, "one")
+    database.close()
 
 
 def test_each_owner_has_an_epoch_of_its_own(settings: Settings, clock: Clock) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
 from tuner.db.prepared import Prepared
 from tuner.db.tables import leader
 
 _THE_ROW = 1
+_INSERT: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 # Every transaction begins with it.
 _RENEW = Prepared(update(leader).where(leader.c.epoch == bindparam("of_epoch")).values(seen_at=bindparam("now")))
 
@@ -31,14 +34,18 @@ def get_leader(connection: Connection) -> Leader | None:
     return None if row is None else Leader(**row)
 
 
-def take_lead(connection: Connection, *, owner: str, now: datetime) -> int:
-    """Depose whoever owned the database; returns the new epoch."""
-    taken = update(leader).values(epoch=leader.c.epoch + 1, owner=owner, seen_at=now).returning(leader.c.epoch)
-    epoch: int | None = connection.execute(taken).scalar_one_or_none()
-    if epoch is not None:
-        return epoch
-    connection.execute(insert(leader).values(id=_THE_ROW, epoch=1, owner=owner, seen_at=now))
-    return 1
+def take_lead(connection: Connection, *, after: int | None, owner: str, now: datetime) -> int | None:
+    """Become the owner after the one of epoch `after` (None: the first ever); returns the new epoch.
+
+    None if another service has become it since that one was read.
+    """
+    if after is None:
+        first = {"id": _THE_ROW, "epoch": 1, "owner": owner, "seen_at": now}
+        taken: Any = _INSERT[connection.dialect.name](leader).values(first).on_conflict_do_nothing()
+    else:
+        taken = update(leader).where(leader.c.epoch == after).values(epoch=after + 1, owner=owner, seen_at=now)
+    epoch: int | None = connection.execute(taken.returning(leader.c.epoch)).scalar_one_or_none()
+    return epoch
 
 
 def renew_lead(connection: Connection, epoch: int, *, now: datetime) -> bool:
