@@ -21,8 +21,8 @@ ENV PYTHONUNBUFFERED=1 \
     TMPDIR=/scratch
 WORKDIR /var/lib/tuner
 # What `builtin:<name>` stands for: read by the service, which checks studies, and by workers. Never imported, so no dependencies.
-COPY requirements-builtin.txt /tmp/requirements-builtin.txt
-RUN pip install --no-cache-dir --no-deps --requirement /tmp/requirements-builtin.txt
+COPY requirements-builtin.txt /usr/local/share/tuner/
+RUN pip install --no-cache-dir --no-deps --requirement /usr/local/share/tuner/requirements-builtin.txt
 
 FROM base AS worker
 COPY --from=wheel /wheels /wheels

@@ -119,9 +119,8 @@ class ArtifactStore:
 
     def study_to_tidy(self, change: Change, lease_id: str) -> str | None:
         """For `keep_best`, after a trial ended under this lease: its study, if any trial of that has files."""
-        trial = trial_rows.trial_of_lease(
-            change.connection, lease_id
-        )  # None: it was put back, and keeps them for the next attempt
+        trial = trial_rows.trial_of_lease(change.connection, lease_id)
+        # None: it was put back, and keeps them for the next attempt.
         if trial is None or not metric_rows.has_files(change.connection, trial.study_id):
             return None
         return trial.study_id

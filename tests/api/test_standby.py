@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from api.standby import standing_by
 from tuner.settings import Settings
@@ -31,5 +32,6 @@ def test_who_stands_by_says_so_until_it_takes_over(settings: Settings) -> None:
 
 
 def test_who_finds_the_address_taken_stands_by_in_silence(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", settings.port)), standing_by(settings, "here 1/1"):
+    with socket.create_server(("127.0.0.1", settings.port)), capture_logs() as said, standing_by(settings, "here 1/1"):
         pass
+    assert [line["event"] for line in said] == ["standing by without answering"]

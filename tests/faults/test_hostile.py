@@ -256,37 +256,31 @@ def _live(side: Side, study: str) -> list[Any]:
 
 def test_bodies_that_are_no_bodies(sides: list[Side]) -> None:
     read = [write for write in WRITES if WRITES[write][1]]  # a heartbeat has none to read
-    for write in read[:: 1 if _SAMPLE is None else 4]:
-        try_no_bodies(sides, *write.split(" ")[:2])
-
-
-def try_no_bodies(sides: list[Side], verb: str, path: str) -> None:
-    for text in ("", "{", "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "nul", '"\ud800"'):
-        assert judged(sides, verb, path, text) in (400, 422)
-    assert judged(sides, verb, path, "\ufeff{}") == judged(sides, verb, path, "{}"), "a byte order mark says nothing"
-    assert judged(sides, verb, path, '{"name": "' + "x" * 10_000_000 + '"}') == 413
     many = json.dumps({f"key {number}": number for number in range(20_000)})
-    assert judged(sides, verb, path, many) == 422
+    for write in read[:: 1 if _SAMPLE is None else 4]:
+        verb, path = write.split(" ")[:2]
+        for text in ("", "{", "[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "nul", '"\ud800"'):
+            assert judged(sides, verb, path, text) in (400, 422)
+        assert judged(sides, verb, path, "\ufeff{}") == judged(sides, verb, path, "{}"), "a byte order mark says nothing"
+        assert judged(sides, verb, path, '{"name": "' + "x" * 10_000_000 + '"}') == 413
+        assert judged(sides, verb, path, many) == 422
 
 
 def test_odd_values_in_queries_and_paths(sides: list[Side]) -> None:
+    sent = {"Content-Type": "application/octet-stream"}
     for number in ["nan", "inf", "-inf", "1e999", "-1", "true", "", "9223372036854775808", "1.5", "a\0", "٣"]:
-        try_query_and_path(sides, number)
-
-
-def try_query_and_path(sides: list[Side], number: str) -> None:
-    value, sent = quote(number), {"Content-Type": "application/octet-stream"}
-    for path in (
-        f"/leases/{{lease}}/checkpoint?epoch={value}&step=1",
-        f"/leases/{{lease}}/checkpoint?epoch=1&step={value}",
-        f"/leases/{{lease}}/artifacts/{value}",
-        f"/leases/{value}/artifacts/a",
-    ):
-        answers = [s.client.put("/api/v1" + path.replace("{lease}", s.lease), content=b"x", headers=sent) for s in sides]
-        assert len({answer.status_code for answer in answers}) == 1, (path, [answer.text for answer in answers])
-        assert answers[0].status_code in (200, 404, 409, 422), (path, answers[0].text)
-    for path in (f"/leases/{value}/heartbeat", f"/studies/{value}/stop", f"/studies/target/trials/{value}/stop"):
-        judged(sides, "POST", path, "{}")
+        value = quote(number)
+        for path in (
+            f"/leases/{{lease}}/checkpoint?epoch={value}&step=1",
+            f"/leases/{{lease}}/checkpoint?epoch=1&step={value}",
+            f"/leases/{{lease}}/artifacts/{value}",
+            f"/leases/{value}/artifacts/a",
+        ):
+            answers = [s.client.put("/api/v1" + path.replace("{lease}", s.lease), content=b"x", headers=sent) for s in sides]
+            assert len({answer.status_code for answer in answers}) == 1, (path, [answer.text for answer in answers])
+            assert answers[0].status_code in (200, 404, 409, 422), (path, answers[0].text)
+        for path in (f"/leases/{value}/heartbeat", f"/studies/{value}/stop", f"/studies/target/trials/{value}/stop"):
+            judged(sides, "POST", path, "{}")
 
 
 def test_steps_that_repeat_or_go_back(sides: list[Side]) -> None:

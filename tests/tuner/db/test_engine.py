@@ -172,6 +172,8 @@ def test_a_process_that_sleeps_within_a_write_is_cut_off_and_holds_nobody_up(pos
     awake.write(mark("awake"))  # would wait for the sleeper's row for ever
     waking.set()
     late.result(30)  # begun anew on another connection: whether it still may is for its guard to say
+    with awake.read() as connection:
+        assert connection.execute(select(idempotency.c.body_hash)).scalars().all() == ["asleep"], "it wrote twice, or not at all"
     asleep.close()
     awake.close()
 
