@@ -60,6 +60,19 @@ def test_figures_are_drawn_anew_for_a_narrow_window(site: Site, busy: Player, ad
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_a_low_figure_keeps_its_plot_on_the_narrowest_page_whatever_its_labels(site: Site, busy: Player, admin: Visitor) -> None:
+    """The timeline's times may stand upright, which takes more room; its legend has four lines here."""
+    page = admin.open(site, f"/studies/{busy.study.id}")
+    page.set_viewport_size({"width": 320, "height": 812})
+    timeline = panel(page, "timeline").locator(".plot")
+    page.wait_for_function("p => p.layout?.width === p.clientWidth && p.clientWidth < 320", arg=timeline.element_handle())
+    area = "p => p.querySelector('.nsewdrag').getBoundingClientRect().height"
+    assert timeline.evaluate(area) > 100
+    timeline.evaluate("p => Plotly.relayout(p, {'xaxis.tickangle': 90})")
+    assert timeline.evaluate(area) > 60
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_the_overview_says_what_was_reached_and_what_it_cost(site: Site, busy: Player, admin: Visitor) -> None:
     page = admin.open(site, f"/studies/{busy.study.id}")
     tiles = page.locator("#tiles")

@@ -1,13 +1,15 @@
 """What clients asked of the service and what they were told: one line of JSON a call, with monotonic times.
 
 Simulated workers record their own calls. A real worker is started as `python -m tests.faults.history FILE worker …`, which
-is `tuner worker …` with a thin wrapper around its HTTP client.
+is `tuner worker …` with a thin wrapper around its HTTP client. It may be killed after the service has done what it asked and
+before it could write that down, so it writes a line before each call too: with no status and no end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 import threading
 import time
@@ -90,14 +92,20 @@ class Recorder:
 
 
 def read_history(file: Path) -> list[Record]:
-    """Every whole line, in the order in which calls ended. The last one of a killed process may be cut off."""
-    records = []
+    """Every call, in the order in which they ended. The last line of a killed process may be cut off."""
+    records, unheard = [], {}
     for line in file.read_text(encoding="utf-8").split("\n"):
         try:
-            records.append(Record(**json.loads(line)))
+            record = Record(**json.loads(line))
         except ValueError:
             continue
-    return sorted(records, key=lambda record: record.ended)
+        call = (record.who, record.began, record.verb, record.path)
+        if record.ended == math.inf:
+            unheard[call] = record
+        else:
+            unheard.pop(call, None)
+            records.append(record)
+    return sorted([*records, *unheard.values()], key=lambda record: record.ended)
 
 
 def note_run(**line: Any) -> None:
@@ -119,8 +127,8 @@ def _record_every_call(recorder: Recorder, who: str) -> None:
     send = httpx2.Client.send
 
     def recorded(self: httpx2.Client, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        began = time.monotonic()
-        response = None
+        call, began, response = _call_of(request), time.monotonic(), None
+        recorder.add(who, call, Answer(status=None), began=began, ended=math.inf)
         try:
             response = send(self, request, **options)
             return response
@@ -131,7 +139,7 @@ def _record_every_call(recorder: Recorder, who: str) -> None:
                 answer = Answer(
                     status=response.status_code, body=json.loads(response.content) if text and response.content else None
                 )
-            recorder.add(who, _call_of(request), answer, began=began, ended=time.monotonic())
+            recorder.add(who, call, answer, began=began, ended=time.monotonic())
 
     httpx2.Client.send = recorded  # type: ignore[method-assign]
 

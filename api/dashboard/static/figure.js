@@ -17,6 +17,8 @@ const drawn = new Map(); // panel → what it shows, to draw it again in another
 // At this width and below a legend above the plot would leave no room for it.
 const NARROW = 480;
 const LEGEND_BELOW = { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 10 } };
+const LEGEND_HEIGHT = 110; // px; five lines of it
+const PLOT_HEIGHT = 70; // px, the least that is left for the plot itself
 
 function themed(layout, { width, height }) {
   const style = getComputedStyle(document.documentElement);
@@ -32,11 +34,21 @@ function themed(layout, { width, height }) {
     if (title) result[name].title = { ...layout[name].title, text: t(title) };
   }
   result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, text: t(annotation.text), bgcolor: colour("--card") }));
-  if (width <= NARROW) Object.assign(result, { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 } });
+  // plotly takes the room of such a legend after it has shared out the height between plot and labels: upright labels of
+  // dates and a legend of four lines left a low figure less than nothing, and it failed.
+  const below = { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 }, minreducedheight: PLOT_HEIGHT + LEGEND_HEIGHT };
+  if (width <= NARROW) Object.assign(result, below);
   return result;
 }
 
 const sizeOf = (plot) => ({ width: plot.clientWidth, height: plot.clientHeight });
+
+// A figure that says how high it is (a line for each worker) means one whose legend is above it.
+function fit(plot, { data, layout }) {
+  const below = plot.clientWidth <= NARROW && data.length > 1 ? LEGEND_HEIGHT : 0;
+  plot.style.height = layout.height ? `${layout.height + below}px` : "";
+  return sizeOf(plot);
+}
 
 // plotly's own answer to another size keeps the legend where it was, which on a narrow page leaves the plot no room.
 const sizes = new ResizeObserver((entries) => {
@@ -54,7 +66,7 @@ async function put(panel) {
   const plot = panel.querySelector(".plot");
   const Plotly = await plotly();
   if (drawn.get(panel)?.figure !== figure) return;
-  shown.size = sizeOf(plot);
+  shown.size = fit(plot, figure);
   if (!panels.has(plot)) {
     panels.set(plot, panel);
     sizes.observe(plot);
@@ -89,7 +101,6 @@ export async function draw(panel, figure, { changed = null, selects = false } = 
   const note = panel.querySelector(".note");
   note.textContent = figure.layout.title?.subtitle?.text ?? "";
   note.hidden = !note.textContent;
-  plot.style.height = figure.layout.height ? `${figure.layout.height}px` : "";
   drawn.set(panel, { figure, changed, selects });
   await put(panel);
 }
