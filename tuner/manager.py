@@ -289,10 +289,15 @@ class Manager:
         return verdict(trial, study)
 
     def _repeated_finish(self, change: Change, lease_id: str, ending: Ending) -> str | None:
-        """The outcome of an attempt whose trial has gone on to wait again, if the worker said just that before."""
+        """The outcome of an attempt whose trial has gone on to wait again, if the worker said just that before.
+
+        A lease that was taken back stays the last one of its trial where there is no retry left; nothing is ended by it either.
+        """
         lease = lease_rows.get_lease(change.connection, lease_id)
         if lease is None or lease.outcome is None:
             return None
+        if lease.outcome == "lost":
+            raise StaleLease(lease_id)
         if lease.outcome == "released" and ending.state == "completed" and lease.message == SET_ASIDE:
             return "released"
         return lease.outcome if lease.outcome == ending.state and lease.outcome in ("released", "failed") else None

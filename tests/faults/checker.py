@@ -357,7 +357,7 @@ def _one_curve(evidence: Evidence) -> Iterator[str]:
         found = {row["step"]: row["value"] for row in rows}
         last = max(found, default=0) // STEPS_AN_EPOCH
         expected = {epoch * STEPS_AN_EPOCH: accuracy(trial["params"], epoch) for epoch in range(1, last + 1)}
-        if list(map(_bits, found.values())) != list(map(_bits, expected.values())) or found.keys() != expected.keys():
+        if {step: _bits(value) for step, value in found.items()} != {step: _bits(value) for step, value in expected.items()}:
             yield f"I7: {evidence.named(trial['id'])} completed with {found}, undisturbed it gives {expected}"
         if last != trial["params"]["epochs"] or not _same(trial["value"], accuracy(trial["params"], last)):
             wanted = trial["params"]["epochs"]

@@ -13,9 +13,13 @@ from tests.walk.conftest import home, scratch, spawn
 __all__ = ["home", "scratch", "spawn"]
 
 
+def memory_folder() -> Path | None:
+    """Where files cost no waiting for a disk, if the machine has such a place: what is simulated needs no durable bytes."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() else None
+
+
 @pytest.fixture
 def in_memory() -> Iterator[Path]:
-    """A folder that costs no waiting for a disk, where the machine has one: what is simulated needs no durable bytes."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="tuner", dir=shared if shared.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(prefix="tuner", dir=memory_folder()) as folder:
         yield Path(folder)

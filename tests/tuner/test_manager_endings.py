@@ -108,6 +108,19 @@ def test_a_lost_trial_is_tried_again_and_then_fails(service: Service, clock: Clo
     assert service.manager.expire(now=clock.forward(LEASE_SECONDS + 1)) == 0
 
 
+@pytest.mark.parametrize("ending", ENDINGS, ids=str)
+def test_the_last_word_of_a_lost_worker_counts_for_nothing_also_where_no_retry_is_left(
+    service: Service, clock: Clock, ending: Ending
+) -> None:
+    bench = make_bench(service, clock, retries=0)
+    lease = bench.lease()
+    service.manager.expire(now=clock.forward(LEASE_SECONDS + 1))
+    before = all_rows(service)
+    with pytest.raises(StaleLease):
+        service.manager.finish(lease.id, ending, now=clock())
+    assert all_rows(service) == before
+
+
 def test_a_hardware_fault_costs_a_retry(service: Service, clock: Clock) -> None:
     bench = make_bench(service, clock, retries=1)
     bench.fail(bench.lease(), "hardware")
