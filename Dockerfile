@@ -36,7 +36,7 @@ CMD ["worker"]
 
 FROM base AS service
 COPY --from=wheel /wheels /wheels
-RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[postgres]"
+RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[postgres,s3]"
 USER 10001:10001
 EXPOSE 8321
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \

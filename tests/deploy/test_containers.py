@@ -52,7 +52,7 @@ def test_images_do_not_run_as_root_and_tell_their_health(target: str) -> None:
 
 
 def test_the_service_has_no_torch_and_the_worker_has() -> None:
-    assert "[postgres]" in stage("service") and "train" not in stage("service")
+    assert "[postgres,s3]" in stage("service") and "train" not in stage("service")
     assert "[train]" in stage("worker") and "postgres" not in stage("worker")
 
 
