@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
@@ -55,7 +56,7 @@ class TrialProcess:
         self._process: ForkServerProcess = _context().Process(
             target=_run, args=(job, theirs, environment), name=f"trial-{job.folder.name}", daemon=True
         )
-        self._process.start()
+        _start(self._process)
         theirs.close()
 
     def receive(self, timeout: float) -> Message | None:
@@ -99,7 +100,7 @@ def warm_up() -> None:
     if len(os.fsencode(folder := tempfile.gettempdir())) > _LONGEST_TMPDIR:
         raise TunerError(f"TMPDIR: {folder} is too long for sockets in it; set it to a path of at most {_LONGEST_TMPDIR} bytes")
     process = _context().Process(target=_nothing, daemon=True)
-    process.start()
+    _start(process)
     process.join()
 
 
@@ -107,7 +108,7 @@ def detect_gpus() -> list[dict[str, Any]]:
     """Id, name and memory (bytes) of each device that torch can use here. Asked in a child: who has touched CUDA can't fork."""
     ours, theirs = _context().Pipe(duplex=False)
     process = _context().Process(target=_tell_gpus, args=(theirs,), daemon=True)
-    process.start()
+    _start(process)
     theirs.close()
     try:
         gpus: list[dict[str, Any]] = ours.recv()
@@ -121,6 +122,19 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
+
+
+def _start(process: ForkServerProcess) -> None:
+    """Ctrl-C in a terminal reaches every process in it, and the worker decides what becomes of its trials.
+
+    So the forkserver, which may have to be started, and all that it forks are deaf to it, from before their first line.
+    """
+    resource_tracker.ensure_running()  # here, because it lets the signal in again once it has started
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _nothing() -> None:
@@ -140,8 +154,6 @@ def _tell_gpus(pipe: Connection) -> None:
 
 def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
     """The child: train, and tell the worker how it went."""
-    # Ctrl-C in a terminal reaches every process in it; the worker decides what becomes of the trial.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
     os.setsid()  # what the trial starts is found, and killed, by this session
     _end_with_worker()

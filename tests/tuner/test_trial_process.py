@@ -106,6 +106,27 @@ def gone(pid: int, seconds: float = 20.0) -> bool:
     return True
 
 
+class CtrlC(dict[str, str]):
+    """Sends the signal to whoever unpickles it: a trial's process that has not come to its own first line yet."""
+
+    def __reduce__(self) -> Any:
+        return _ctrl_c, ()
+
+
+def _ctrl_c() -> dict[str, str]:
+    os.kill(os.getpid(), signal.SIGINT)
+    return ENVIRONMENT
+
+
+def test_ctrl_c_never_reaches_a_trial_however_young(job: Job) -> None:
+    process = TrialProcess(job, CtrlC())
+    try:
+        first = process.receive(120)
+    finally:
+        process.end()
+    assert first is not None and not isinstance(first, TrialFailure), first
+
+
 def test_a_trial_reports_and_ends_with_an_outcome(process: TrialProcess, job: Job) -> None:
     reports: list[Any] = []
     while not isinstance(message := following(process), Outcome):
