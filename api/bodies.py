@@ -151,6 +151,12 @@ class LeaseBody(Body):
     request: Annotated[Name, Field(min_length=8)] | None = None
 
 
+class HeartbeatBody(Body):
+    """`gpus`: ids of those of the worker that the trial is on, to be told once; null: as told before."""
+
+    gpus: Annotated[list[Name], Field(max_length=1024)] | None = None
+
+
 class MetricBody(Body):
     """One measured number; `epoch` is a share of the data seen (1.0: all once), `step` counts optimiser steps."""
 

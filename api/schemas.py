@@ -229,6 +229,7 @@ class AttemptAnswer(Answer):
     ended_at: datetime | None
     outcome: str | None
     message: str | None
+    gpus: list[str] | None  # ids of those of the worker that it was on; null: not told
 
 
 class TrialInFull(TrialAnswer):

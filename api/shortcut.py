@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.bodies import Body, FinishBody, LeaseBody, MetricsBody
+from api.bodies import Body, FinishBody, HeartbeatBody, LeaseBody, MetricsBody
 from api.errors import problem, refusal
 from api.routes import leases
 from studies.errors import InvalidInput
@@ -35,12 +35,12 @@ _MOST_BYTES = 64 * 1024  # of a body
 @dataclass(frozen=True)
 class _Call:
     run: Callable[..., Awaitable[BaseModel | Response]]
-    body: type[Body] | None = None
+    body: type[Body]
 
 
 _CALLS: Mapping[str | None, _Call] = {
     None: _Call(leases.lease_trial, LeaseBody),
-    "heartbeat": _Call(leases.heartbeat),
+    "heartbeat": _Call(leases.heartbeat, HeartbeatBody),
     "metrics": _Call(leases.report_metrics, MetricsBody),
     "finish": _Call(leases.finish, FinishBody),
 }
@@ -104,8 +104,6 @@ def _arguments(call: _Call, messages: list[Message]) -> dict[str, Any] | None:
     """What the call is given from the body; None if that is not as it should be, or not all of it is here."""
     if messages[-1]["type"] != "http.request" or messages[-1].get("more_body", False):
         return None
-    if call.body is None:
-        return {}
     try:
         return {"body": call.body.model_validate(json.loads(b"".join(message.get("body", b"") for message in messages)))}
     except (ValueError, ValidationError, RecursionError):

@@ -46,6 +46,7 @@ class LeasedTrial:
         self._client = client
         self._finished = False
         self._logged = 0  # lines, so that one sent again is known
+        self.gpus: Sequence[str] = ()  # ids of those that it is trained on, for people to see; set before it is entered
         self.give_up = threading.Event()  # set: what finds no service now is not tried again
         self.log_names = {"study": self.study_id, "trial": self.number, "attempt": self.attempt}  # in each line that concerns it
         self._outbox = Outbox(self.log_names, lambda: self.give_up)
@@ -168,9 +169,13 @@ class LeasedTrial:
             return None
 
     def _beat(self) -> None:
-        while not self._closing.wait(min(_MOST_SECONDS_BETWEEN_HEARTBEATS, self._expires_in / 4)):
+        place = {"gpus": list(self.gpus)} if self.gpus else {}
+        pause = 0.0 if place else self._expires_in / 4
+        while not self._closing.wait(min(_MOST_SECONDS_BETWEEN_HEARTBEATS, pause)):
+            pause = self._expires_in / 4
             try:
-                self._judged("heartbeat", {})
+                self._judged("heartbeat", place)
+                place = {}
             except ServiceError:
                 continue  # training goes on through an outage; the lease decides whether it was too long
 

@@ -95,11 +95,11 @@ class Manager:
 
         return work
 
-    def heartbeat(self, lease_id: str, *, now: datetime) -> Verdict:
-        """The worker is alive: its lease runs on. Raises StaleLease."""
-        return self.ledger.change(self.beating(lease_id, now=now))
+    def heartbeat(self, lease_id: str, *, gpus: Sequence[str] | None = None, now: datetime) -> Verdict:
+        """The worker is alive: its lease runs on. `gpus`: ids of those that it trains on. Raises StaleLease."""
+        return self.ledger.change(self.beating(lease_id, gpus=gpus, now=now))
 
-    def beating(self, lease_id: str, *, now: datetime) -> Callable[[Change], Verdict]:
+    def beating(self, lease_id: str, *, gpus: Sequence[str] | None = None, now: datetime) -> Callable[[Change], Verdict]:
         """What `heartbeat` does, for who begins it and waits without holding a thread."""
 
         def work(change: Change) -> Verdict:
@@ -108,6 +108,8 @@ class Manager:
                 raise StaleLease(lease_id)
             if not trial.finished:
                 self._extend(change, lease_id, now)
+            if gpus is not None:
+                lease_rows.note_gpus(change.connection, lease_id, gpus)
             return verdict(trial, study)
 
         return work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -164,6 +164,7 @@ class Attempt:
     ended_at: datetime | None
     outcome: str | None  # completed, pruned, stopped, failed, released, lost
     message: str | None
+    gpus: Sequence[str] | None = None  # ids of those of the worker that it trained on; None: the worker did not tell
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,7 @@ class Worker:
                 with trial:
                     trial.release()
                 return False
+            trial.gpus = [gpu.id for gpu in slot.gpus]
             thread = threading.Thread(target=self._serve, args=(slot, trial), name=f"slot-{slot.index}")
             self._trials.append(thread)
             thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from studies.definition import ParamValue
 from studies.errors import InvalidInput, known
-from tuner.records import Attempt, MetricPoint, Study, Trial
+from tuner.records import Attempt, MetricPoint, Study, Trial, Worker
 from tuner.spec import direction_of, objective_of
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class FigureInput:
     attempts: Callable[[Sequence[int]], Mapping[int, Sequence[Attempt]]]  # trial numbers → their attempts
     importances: Callable[[], Mapping[str, float]]  # parameter → share of the objective's variance it explains
     now: datetime  # where the bars of running attempts end
-    workers: Mapping[str, str] = field(default_factory=dict)  # worker id → label for people
+    workers: Callable[[], Mapping[str, Worker]] = dict  # by id; of those seen last
     metric: str | None = None  # "accuracy" (validation) or "train/loss"; None: the objective
     x: str | None = None  # a parameter; for curves epoch, step or time; None: the figure chooses
     y: str | None = None

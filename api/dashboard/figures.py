@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 from api.dashboard.figure_base import FigureInput
 from api.dashboard.figures_of_objectives import pareto
 from api.dashboard.figures_of_parameters import contour, importances, parallel, rank, slice_
-from api.dashboard.figures_of_progress import curves, edf, history, timeline
+from api.dashboard.figures_of_progress import curves, edf, history
+from api.dashboard.timeline import timeline
 
 __all__ = ["FIGURES", "FigureInput", "figure_json", "load_plotly"]
 

@@ -1,10 +1,8 @@
-"""Figures of how a study goes: history, learning curves, distribution of values, timeline."""
+"""Figures of how a study goes: history, learning curves, distribution of values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -12,7 +10,6 @@ from api.dashboard.figure_base import (
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     OUTLINE,
     PURPLE,
     SKY,
@@ -27,28 +24,16 @@ from api.dashboard.figure_base import (
     thinned,
 )
 from studies.errors import InvalidInput, known
-from tuner.records import Attempt, MetricPoint, Trial
+from tuner.records import MetricPoint, Trial
 
 NOTHING_FINISHED = "No trial has finished yet"
 MAX_CURVES = 100
 MAX_CURVE_POINTS = 100
 MAX_MARKED_POINTS = 1_500  # of all curves together; with more, only lines
 CURVE_AXES = ("epoch", "step", "time")
-MAX_TIMELINE_TRIALS = 200
-LEAST_GAP = 0.01  # of the time shown: a shorter pause between two trials is none
 FEW_EPOCHS = 12  # each gets a tick
 
 _DASHES = {"completed": "solid", "pruned": "dot", "running": "dash", "stopped": "dashdot", "failed": "longdash"}
-# What a lease ended with: colour and hatching.
-_OUTCOMES: Mapping[str, tuple[str, str]] = {
-    "completed": (BLUE, ""),
-    "pruned": (ORANGE, "/"),
-    "running": (SKY, ""),
-    "stopped": (GREY, "-"),
-    "failed": (VERMILLION, "x"),
-    "released": (PURPLE, "."),
-    "lost": (VERMILLION, "\\"),
-}
 
 
 def history(given: FigureInput) -> go.Figure:
@@ -258,98 +243,4 @@ def edf(given: FigureInput) -> go.Figure:
         line={"color": BLUE, "shape": "hv"},
         marker={"size": 5},
         hovertemplate="%{y:.0%} of the trials have at most %{x:.4g}",
-    )
-
-
-def timeline(given: FigureInput) -> go.Figure:
-    """Who trained what when: a bar for each attempt, a row for each worker, or for each of those it trained side by side."""
-    title = "Timeline of workers"
-    started = [trial for trial in given.trials if trial.started_at is not None]
-    shown = started[-MAX_TIMELINE_TRIALS:]
-    attempts = given.attempts([trial.number for trial in shown])
-    bars = [(trial.number, attempt) for trial in shown for attempt in attempts.get(trial.number, ())]
-    if not bars:
-        return empty(title, "No trial has started yet")
-    note = f"The latest {len(shown)} of {len(started):,} trials" if len(started) > len(shown) else ""
-    rows = _rows(given, [attempt for _, attempt in bars])
-    figure = canvas(
-        title,
-        note,
-        barmode="overlay",
-        bargap=0.3,
-        height=130 + 34 * len(set(rows.values())),
-        xaxis={"type": "date"},
-        yaxis={"type": "category", "autorange": "reversed", "automargin": True, "categoryarray": sorted(set(rows.values()))},
-    )
-    _add_idle(figure, given, [attempt for _, attempt in bars], rows)
-    for outcome in _OUTCOMES:
-        matching = [(number, attempt) for number, attempt in bars if (attempt.outcome or "running") == outcome]
-        if matching:
-            figure.add_trace(_bars(given, outcome, matching, rows))
-    return figure
-
-
-def _rows(given: FigureInput, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Attempt id → the name of its row. Attempts of one worker that overlap get rows of their own, as few as will do."""
-    busy_until: dict[str, list[datetime]] = {}
-    lanes: dict[str, tuple[str, int]] = {}
-    for attempt in sorted(attempts, key=lambda attempt: attempt.granted_at):
-        ends = busy_until.setdefault(attempt.worker_id, [])
-        lane = next((index for index, end in enumerate(ends) if end <= attempt.granted_at), len(ends))
-        ends[lane : lane + 1] = [attempt.ended_at or given.now]
-        lanes[attempt.id] = (attempt.worker_id, lane)
-    names = {worker_id: label(given.workers.get(worker_id, worker_id), 24) for worker_id in busy_until}
-    return {
-        attempt_id: f"{names[worker_id]} · {lane + 1}" if len(busy_until[worker_id]) > 1 else names[worker_id]
-        for attempt_id, (worker_id, lane) in lanes.items()
-    }
-
-
-def _add_idle(figure: go.Figure, given: FigureInput, attempts: Sequence[Attempt], rows: Mapping[str, str]) -> None:
-    """Pauses of a row between two attempts, and how much of its time each row was busy."""
-    held: dict[str, list[tuple[datetime, datetime]]] = {}
-    for attempt in sorted(attempts, key=lambda attempt: attempt.granted_at):
-        held.setdefault(rows[attempt.id], []).append((attempt.granted_at, attempt.ended_at or given.now))
-    span = max(end for spans in held.values() for _, end in spans) - min(spans[0][0] for spans in held.values())
-    gaps = [
-        (row, earlier[1], later[0])
-        for row, spans in held.items()
-        for earlier, later in zip(spans, spans[1:], strict=False)
-        if later[0] - earlier[1] > LEAST_GAP * span
-    ]
-    busy = {row: sum((end - begin).total_seconds() for begin, end in spans) for row, spans in held.items()}
-    shares = [busy[row] / max((spans[-1][1] - spans[0][0]).total_seconds(), 1e-9) for row, spans in held.items()]
-    figure.update_xaxes(title={"text": f"rows were busy for {min(1.0, sum(shares) / len(shares)):.0%} of their time"})
-    if gaps:
-        figure.add_bar(
-            name="idle",
-            orientation="h",
-            y=[row for row, _, _ in gaps],
-            base=[begin.isoformat(timespec="milliseconds") for _, begin, _ in gaps],
-            x=[round((end - begin).total_seconds() * 1000) for _, begin, end in gaps],
-            hovertext=[f"idle for {(end - begin).total_seconds():.1f} s" for _, begin, end in gaps],
-            hovertemplate="%{hovertext}",
-            marker={"color": "rgba(0,0,0,0)", "line": OUTLINE, "pattern": {"shape": ".", "fgcolor": GREY, "solidity": 0.15}},
-            width=0.3,
-        )
-
-
-def _bars(given: FigureInput, outcome: str, bars: Sequence[tuple[int, Attempt]], rows: Mapping[str, str]) -> go.Bar:
-    colour, pattern = _OUTCOMES[outcome]
-    seconds = [((attempt.ended_at or given.now) - attempt.granted_at).total_seconds() for _, attempt in bars]
-    hover = [f"trial {number}, attempt {a.attempt}: {length:.1f} s" for (number, a), length in zip(bars, seconds, strict=True)]
-    marker: dict[str, Any] = {"color": colour, "line": OUTLINE, "pattern": {"shape": pattern, "solidity": 0.3}}
-    return go.Bar(
-        name=outcome,
-        orientation="h",
-        y=[rows[attempt.id] for _, attempt in bars],
-        base=[attempt.granted_at.isoformat(timespec="milliseconds") for _, attempt in bars],
-        x=[round(length * 1000) for length in seconds],  # plotly measures the length of a bar on a date axis in milliseconds
-        customdata=[number for number, _ in bars],
-        text=[f"{number}" for number, _ in bars],
-        hovertext=hover,
-        hovertemplate="%{hovertext}",
-        marker=marker,
-        textposition="inside",
-        insidetextanchor="middle",
     )

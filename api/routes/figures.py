@@ -13,7 +13,7 @@ from api.deps import Now, ServiceDep, StudyDep, requires
 from studies.errors import InvalidInput, known
 from tuner.db import lease_rows, metric_rows, worker_rows
 from tuner.errors import NotFound
-from tuner.records import Attempt, MetricPoint, Study, Trial
+from tuner.records import Attempt, MetricPoint, Study, Trial, Worker
 from tuner.search import importances
 from tuner.sections import Text
 from tuner.service import Service
@@ -44,15 +44,14 @@ def show_figure(
     kept = _numbers(trials)
     with service.ledger.read() as connection:
         all_trials = service.trials.trials_of(connection, study.id, now=now)
-        workers = {worker.id: f"{worker.host}:{worker.pid}" for worker in worker_rows.list_workers(connection)}
     given = FigureInput(
         study=study,
         trials=all_trials,
         metrics=_metrics(service, study),
-        attempts=_attempts(service, study, all_trials),
+        attempts=_attempts(service, all_trials),
         importances=lambda: importances(study, given_to_importances(all_trials)),
         now=now,
-        workers=workers,
+        workers=lambda: _workers(service),
         metric=metric,
         x=x,
         y=y,
@@ -77,16 +76,19 @@ def _metrics(service: Service, study: Study) -> Callable[[Sequence[int]], Mappin
     return read
 
 
-def _attempts(
-    service: Service, study: Study, trials: Sequence[Trial]
-) -> Callable[[Sequence[int]], Mapping[int, Sequence[Attempt]]]:
+def _attempts(service: Service, trials: Sequence[Trial]) -> Callable[[Sequence[int]], Mapping[int, Sequence[Attempt]]]:
     def read(numbers: Sequence[int]) -> Mapping[int, Sequence[Attempt]]:
-        number_of = {trial.id: trial.number for trial in trials}
-        wanted: dict[int, list[Attempt]] = {number: [] for number in numbers}
+        wanted = set(numbers)
+        number_of = {trial.id: trial.number for trial in trials if trial.number in wanted}
+        found: dict[int, list[Attempt]] = {number: [] for number in numbers}
         with service.ledger.read() as connection:
-            for attempt in lease_rows.attempts_of_study(connection, study.id):
-                if number_of.get(attempt.trial_id) in wanted:
-                    wanted[number_of[attempt.trial_id]].append(attempt)
-        return wanted
+            for attempt in lease_rows.attempts_of(connection, *number_of):
+                found[number_of[attempt.trial_id]].append(attempt)
+        return found
 
     return read
+
+
+def _workers(service: Service) -> Mapping[str, Worker]:
+    with service.ledger.read() as connection:
+        return {worker.id: worker for worker in worker_rows.list_workers(connection)}

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.bodies import FinishBody, LeaseBody, LogBody, MetricsBody
+from api.bodies import FinishBody, HeartbeatBody, LeaseBody, LogBody, MetricsBody
 from api.deps import FeedDep, Now, ServiceDep, requires
 from api.feed import Feed
 from api.files import file_answer
@@ -58,9 +58,12 @@ async def lease_trial(body: LeaseBody, request: Request, service: ServiceDep, fe
 
 # The most frequent calls hold no thread while they wait for their commit.
 @router.post("/{lease_id}/heartbeat")
-async def heartbeat(lease_id: LeaseId, service: ServiceDep, feed: FeedDep, now: Now) -> VerdictAnswer:
+async def heartbeat(
+    lease_id: LeaseId, service: ServiceDep, feed: FeedDep, now: Now, body: HeartbeatBody | None = None
+) -> VerdictAnswer:
     """The worker is alive: its lease runs on."""
-    return VerdictAnswer.of(await feed.bell.result(service.ledger.begin(service.manager.beating(lease_id, now=now))))
+    beating = service.manager.beating(lease_id, gpus=None if body is None else body.gpus, now=now)
+    return VerdictAnswer.of(await feed.bell.result(service.ledger.begin(beating)))
 
 
 @router.post("/{lease_id}/metrics")

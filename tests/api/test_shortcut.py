@@ -18,6 +18,9 @@ LEASED = {
     "a batch": ("metrics", {"metrics": [GOOD_POINT, GOOD_POINT | {"step": 2, "value": "nan"}]}),
     "no metrics": ("metrics", {"metrics": []}),
     "heartbeat": ("heartbeat", {}),
+    "a heartbeat with GPUs": ("heartbeat", {"gpus": ["GPU-1"]}),
+    "a heartbeat with a wrong GPU": ("heartbeat", {"gpus": [1]}),
+    "a heartbeat without a body": ("heartbeat", b""),
     "a lone surrogate": ("metrics", b'{"metrics": [{"name": "\\ud800", "step": 1, "value": 1}]}'),
     "an unknown key": ("metrics", {"metrics": [], "more": 1}),
     "no number": ("metrics", {"metrics": [GOOD_POINT | {"value": "much"}]}),
@@ -62,12 +65,14 @@ def test_both_ways_answer_alike(trainer: Trainer, post_study: Callable[..., Json
     post_study()
     taken = note_calls(monkeypatch)
     short = answers_of(trainer)
-    assert [path.rpartition("/")[2] for path in taken] == ["leases", *["metrics"] * 3, "heartbeat", *["finish"] * 2, "metrics"]
+    calls = ["leases", *["metrics"] * 3, *["heartbeat"] * 2, *["finish"] * 2, "metrics"]
+    assert [path.rpartition("/")[2] for path in taken] == calls
     monkeypatch.setattr(api.shortcut, "_is_known", lambda _: False)
     assert answers_of(trainer) == short
-    assert len(taken) == 8, "none of the second trial's"
+    assert len(taken) == 9, "none of the second trial's"
     assert {name: status for name, (status, *_) in short.items()} == {
         "metrics of another name": 200, "a batch": 200, "no metrics": 200, "heartbeat": 200, "a lone surrogate": 422,
+        "a heartbeat with GPUs": 200, "a heartbeat with a wrong GPU": 422, "a heartbeat without a body": 200,
         "an unknown key": 422, "no number": 422, "no JSON": 400, "nothing": 422, "very deep": 400, "no such call": 404,
         "an end with a failure that is unknown": 422, "an end without the objective": 422, "an end": 200, "late": 409,
     }  # fmt: skip

@@ -25,6 +25,7 @@ FAILURES: Mapping[int, tuple[FailureKind, str]] = {
     13: ("oom", "ran out of memory: 512 MiB more were wanted, 130 MiB were free"),
 }
 STOPPED = 9
+ON_GPU, GPU = 4101, "GPU-7b1f"  # the worker that has one
 LOST = 4
 
 
@@ -44,10 +45,10 @@ class Player:
         self.study = study
         self.rng = random.Random(5)
         self.ended = 0
-        self.slots = [_Slot(self._worker(pid, begin), begin) for pid in (4101, 4102)]
+        self.slots = [_Slot(self._worker(pid, begin), begin) for pid in (ON_GPU, 4102)]
 
     def _worker(self, pid: int, now: datetime) -> str:
-        gpus = [{"name": "NVIDIA L4", "memory": 24_000_000_000}] if pid % 2 else []
+        gpus = [{"id": GPU, "name": "NVIDIA L4", "memory": 24_000_000_000}] if pid == ON_GPU else []
         versions = {"python": "3.11.7", "torch": "2.13.0", "transformers": "5.23.0"}
         return add_worker(self.service.ledger, host="node-a", pid=pid, gpus=gpus, versions=versions, now=now).id
 
@@ -69,6 +70,8 @@ class Player:
     def _lease(self, slot: _Slot) -> Lease:
         slot.lease, slot.epoch = self.service.manager.lease(slot.worker_id, studies=[self.study.id], now=slot.free_at), 0
         assert slot.lease is not None
+        if slot is self.slots[0]:
+            self.service.manager.heartbeat(slot.lease.id, gpus=[GPU], now=slot.free_at)
         return slot.lease
 
     def _epoch(self, slot: _Slot, lease: Lease) -> bool:

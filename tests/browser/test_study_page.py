@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Site, Visitor, panel
 from tests.browser.scene import Player
@@ -58,6 +59,23 @@ def test_figures_are_drawn_anew_for_a_narrow_window(site: Site, busy: Player, ad
     assert legend["y"] > area["y"] + area["height"], "the legend takes the plot's room"
     assert area["height"] > 100
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_the_timeline_has_a_row_for_each_place_and_tells_the_time_of_the_browser(
+    site: Site, busy: Player, browser: Browser
+) -> None:
+    window = browser.new_context(timezone_id="Asia/Kolkata")
+    elsewhere = Visitor(window.new_page())
+    elsewhere.sign_in(site)
+    page = elsewhere.open(site, f"/studies/{busy.study.id}")
+    timeline = panel(page, "timeline")
+    expect(timeline.locator(".ytick")).to_have_text(["node-a:4101 · GPU 0", "node-a:4102"])
+    sent = page.request.get(f"{site.url}/api/v1/studies/{busy.study.id}/figures/timeline").json()["data"]
+    drawn = timeline.locator(".plot").evaluate("plot => plot.data.map(({ base }) => base[0])")
+    there = [datetime.fromisoformat(trace["base"][0]).replace(tzinfo=None) for trace in sent]
+    assert {datetime.fromisoformat(base) - utc for base, utc in zip(drawn, there, strict=True)} == {timedelta(hours=5.5)}
+    window.close()
+    assert elsewhere.complaints == []
 
 
 def test_a_low_figure_keeps_its_plot_on_the_narrowest_page_whatever_its_labels(site: Site, busy: Player, admin: Visitor) -> None:

@@ -173,3 +173,17 @@ def test_a_checkpoint_goes_to_the_next_worker(client: Client, trial: LeasedTrial
         again.load_checkpoint(fetched)
         assert client.get("/studies/simulated/trials/0")["value"] == 0.5
     assert fetched.read_bytes() == b"weights"
+
+
+def test_the_gpus_of_a_trial_are_told_at_once(client: Client, trial: LeasedTrial) -> None:
+    trial.gpus = ["GPU-1"]
+
+    def told() -> object:
+        return client.get("/studies/simulated/trials/0")["attempts"][0]["gpus"]
+
+    assert told() is None
+    with trial:
+        deadline = time.monotonic() + 10
+        while told() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert told() == ["GPU-1"]

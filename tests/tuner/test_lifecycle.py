@@ -185,7 +185,7 @@ def test_a_stopped_study_ends_its_trials_with_their_last_value(bench: Bench) -> 
     assert (study.state, study.finished_at) == ("stopped", bench.clock())
     assert [(trial.state, trial.value) for trial in bench.trials()] == [("stopped", 0.4), ("stopped", None)]
     with bench.service.ledger.read() as connection:
-        attempts = lease_rows.attempts_of_study(connection, bench.study_id)
+        attempts = lease_rows.attempts_of(connection, *(trial.id for trial in bench.trials()))
     assert sorted(str(attempt.outcome) for attempt in attempts) == ["released", "stopped"]
     assert all(attempt.ended_at is not None for attempt in attempts)
 

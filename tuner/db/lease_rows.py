@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ _BY_ID = Prepared(select(leases).where(leases.c.id == bindparam("lease")))
 _OPEN = (leases.c.id == bindparam("lease"), leases.c.ended_at.is_(None))
 _INSERT = Prepared(insert(leases))
 _EXTEND = Prepared(update(leases).where(*_OPEN).values(expires_at=bindparam("until")).returning(leases.c.worker_id))
+_ON = Prepared(update(leases).where(*_OPEN).values(gpus=bindparam("ids")))
 _SEEN = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")))
 _ENDING: dict[str, Any] = {"ended_at": bindparam("now"), "outcome": bindparam("as_outcome"), "message": bindparam("with_message")}
 _END = Prepared(update(leases).where(*_OPEN).values(_ENDING))
@@ -50,6 +51,11 @@ def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime,
     return held is not None
 
 
+def note_gpus(connection: Connection, lease_id: str, gpus: Sequence[str]) -> None:
+    """Which of its GPUs the worker trains on under a lease that is open."""
+    _ON.run(connection, {"lease": lease_id, "ids": list(gpus)})
+
+
 def end_lease(connection: Connection, lease_id: str, *, outcome: str, message: str | None, now: datetime) -> None:
     _END.run(connection, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
 
@@ -61,14 +67,10 @@ def expired_leases(connection: Connection, *, now: datetime, limit: int = 1000) 
     return [_attempt(row) for row in rows]
 
 
-def attempts_of(connection: Connection, trial_id: int) -> list[Attempt]:
-    query = select(leases).where(leases.c.trial_id == trial_id).order_by(leases.c.attempt)
+def attempts_of(connection: Connection, *trial_ids: int) -> list[Attempt]:
+    """By trial, and in their order."""
+    query = select(leases).where(leases.c.trial_id.in_(trial_ids)).order_by(leases.c.trial_id, leases.c.attempt)
     return [_attempt(row) for row in connection.execute(query).mappings()]
-
-
-def attempts_of_study(connection: Connection, study_id: str) -> list[Attempt]:
-    query = select(leases).join(trials, trials.c.id == leases.c.trial_id).where(trials.c.study_id == study_id)
-    return [_attempt(row) for row in connection.execute(query.order_by(leases.c.granted_at)).mappings()]
 
 
 def open_leases(connection: Connection) -> dict[str, list[tuple[str, int]]]:

@@ -142,6 +142,7 @@ leases = Table(
     Column("ended_at", UtcDateTime),
     Column("outcome", String(16)),
     Column("message", Text),
+    Column("gpus", JSON(none_as_null=True)),  # ids of those of the worker that it trained on; NULL: not told
     UniqueConstraint("trial_id", "attempt"),
     Index("ix_leases_ended_at_expires_at", "ended_at", "expires_at"),
 )

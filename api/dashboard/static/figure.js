@@ -18,6 +18,7 @@ const drawn = new Map(); // panel → what it shows, to draw it again in another
 const NARROW = 480;
 const LEGEND_BELOW = { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 10 } };
 const LEGEND_HEIGHT = 110; // px; five lines of it
+const MINUTE = 60_000; // ms
 const PLOT_HEIGHT = 70; // px, the least that is left for the plot itself
 
 function themed(layout, { width, height }) {
@@ -37,9 +38,20 @@ function themed(layout, { width, height }) {
   // plotly takes the room of such a legend after it has shared out the height between plot and labels: upright labels of
   // dates and a legend of four lines left a low figure less than nothing, and it failed.
   const below = { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 }, minreducedheight: PLOT_HEIGHT + LEGEND_HEIGHT };
-  if (width <= NARROW) Object.assign(result, below);
+  if (width <= NARROW) {
+    Object.assign(result, below);
+    if (result.xaxis.type === "date") Object.assign(result.xaxis, { nticks: 4, tickangle: 0 });
+  }
   return result;
 }
+
+// plotly draws times as they are written, which is in UTC; those who look live somewhere.
+function local(time) {
+  const at = new Date(time);
+  return new Date(at - at.getTimezoneOffset() * MINUTE).toISOString().slice(0, -1);
+}
+
+const localTimes = (trace) => (trace.base ? { ...trace, base: trace.base.map(local) } : trace);
 
 const sizeOf = (plot) => ({ width: plot.clientWidth, height: plot.clientHeight });
 
@@ -74,7 +86,8 @@ async function put(panel) {
   if (!shown.size.width) return; // hidden: drawn once it has a size
   const { data, layout } = changed ? changed(figure) : figure;
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--text").trim();
-  const named = data.map((trace) => (trace.name ? { ...trace, name: t(trace.name) } : trace));
+  const timed = layout.xaxis?.type === "date" ? data.map(localTimes) : data;
+  const named = timed.map((trace) => (trace.name ? { ...trace, name: t(trace.name) } : trace));
   const look = themed(layout, shown.size);
   if (data.length < 2) look.showlegend ??= false; // also once the marks are a second trace
   await Plotly.react(plot, selects ? withMarks(named, marked(), ink) : named, look, CONFIG);

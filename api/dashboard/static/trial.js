@@ -165,13 +165,15 @@ async function drawResources(measured) {
 // Plotly reads markup in its texts.
 const plotlyText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
+const placeOf = ({ worker_id, gpus }) => (gpus?.length ? `${worker_id} · ${gpus.join(", ")}` : worker_id);
+
 function showAttempts(attempts) {
   const head = [t("Attempt"), t("Worker"), t("Started"), t("Lasted"), t("Outcome"), t("Why it ended")];
   byId("attempts").replaceChildren(attempts.length === 0
     ? el("p", { class: "muted" }, t("Not started yet: it waits for a worker."))
     : el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, attempts.map((attempt) => el("tr", {},
-        el("td", {}, String(attempt.attempt)), el("td", {}, attempt.worker_id), el("td", {}, when(attempt.granted_at)),
+        el("td", {}, String(attempt.attempt)), el("td", {}, placeOf(attempt)), el("td", {}, when(attempt.granted_at)),
         el("td", {}, attempt.ended_at ? duration((new Date(attempt.ended_at) - new Date(attempt.granted_at)) / 1000) : "–"),
         el("td", {}, badge(attempt.outcome ?? "running")), el("td", { dir: "auto" }, attempt.message ?? (attempt.outcome ? "–" : t("still runs"))))))));
 }

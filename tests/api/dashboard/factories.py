@@ -9,7 +9,7 @@ from typing import Any
 
 from api.dashboard.figures import FigureInput
 from studies.definition import ParamValue
-from tuner.records import Attempt, Facts, MetricPoint, Origin, Study, Trial, TrialState
+from tuner.records import Attempt, Facts, MetricPoint, Origin, Study, Trial, TrialState, Worker
 from tuner.spec import parse
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -137,6 +137,20 @@ def an_attempt(trial: Trial, worker_id: str = "w1", outcome: str | None = "compl
         outcome=outcome,
         message=None,
     )
+
+
+def a_worker(worker_id: str, *gpus: str, **changes: Any) -> Worker:
+    """One that is there all the time."""
+    given: dict[str, Any] = {
+        "id": worker_id,
+        "host": "node-a",
+        "pid": 7,
+        "gpus": tuple({"id": gpu, "name": "a GPU", "memory": 24 * 10**9} for gpu in gpus),
+        "versions": {},
+        "registered_at": START - timedelta(hours=1),
+        "seen_at": START + timedelta(hours=1),
+    }
+    return Worker(**(given | changes))
 
 
 def figure_input(trials: Sequence[Trial], *, study: Study | None = None, epochs: int = 3, **changes: Any) -> FigureInput:

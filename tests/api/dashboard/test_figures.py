@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from api.dashboard.figures import FIGURES, FigureInput, figure_json
-from tests.api.dashboard.factories import a_study, a_trial, figure_input, many_trials, points
+from tests.api.dashboard.factories import a_study, a_trial, a_worker, an_attempt, figure_input, many_trials, points
 from tuner.records import MetricPoint, Trial
 
 ROOT = Path(__file__).parents[3]
@@ -79,7 +80,9 @@ def test_user_text_is_not_markup(name: str) -> None:
     nasty = "<b onclick=alert(1)>&<a href='javascript:alert(1)'>x"
     params: list[dict[str, Any]] = [{"optimizer": nasty, "learning_rate": 1e-4}, {"optimizer": "sgd", "learning_rate": 1e-5}]
     trials = [a_trial(n, value=0.1 * n, params=params[n % 2], failure_kind=nasty) for n in range(4)]
-    given = figure_input(trials, workers={f"w{n}": nasty for n in range(3)}, importances=lambda: {nasty: 0.4})
+    workers = {f"w{n}": a_worker(f"w{n}", host=nasty) for n in range(3)}
+    on = {n: [replace(an_attempt(trials[n], f"w{n % 3}"), gpus=[nasty])] for n in range(4)}
+    given = figure_input(trials, workers=lambda: workers, attempts=lambda _: on, importances=lambda: {nasty: 0.4})
     figure = as_json(FIGURES[name](given))
     figure["layout"].pop("meta", None)  # for programs; plotly does not draw it
     assert "<" not in json.dumps(figure).replace("<br>", "").replace("<extra></extra>", "")

@@ -7,9 +7,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from api.dashboard.figures_of_progress import curves, edf, history, timeline
+from api.dashboard.figures_of_progress import curves, edf, history
 from studies.errors import InvalidInput
-from tests.api.dashboard.factories import START, a_study, a_trial, an_attempt, figure_input, many_trials, points
+from tests.api.dashboard.factories import START, a_study, a_trial, figure_input, many_trials, points
 
 
 def trace(figure: go.Figure, name: str) -> Any:
@@ -109,36 +109,3 @@ def test_edf_climbs_to_all_trials() -> None:
     line = edf(figure_input([a_trial(0, value=0.6), a_trial(1, value=0.2), a_trial(2, "pruned", 0.1)])).data[0]
     assert list(line.x) == [0.2, 0.6]
     assert list(line.y) == [0.5, 1.0]
-
-
-def test_pauses_of_a_worker_are_shown_as_such() -> None:
-    trials = [a_trial(0, value=0.6), a_trial(1, value=0.7)]  # 25 s each, the second starts 5 s after the first has ended
-    figure = timeline(figure_input(trials, attempts=lambda numbers: {n: [an_attempt(trials[n])] for n in numbers}))
-    idle = next(trace for trace in figure.data if trace.name == "idle")
-    assert list(idle.x) == [5000]
-    assert figure.layout.xaxis.title.text == "rows were busy for 91% of their time"
-
-
-def test_timeline_has_a_bar_for_each_attempt_by_worker_and_outcome() -> None:
-    trial = a_trial(0, value=0.6)
-    attempts = [an_attempt(trial, "w1", "lost"), an_attempt(trial, "w2", "completed", attempt=2)]
-    figure = timeline(figure_input([trial], attempts=lambda numbers: {0: attempts}, workers={"w1": "node-a:7"}))
-    assert list(trace(figure, "lost").y) == ["node-a:7"]
-    assert list(trace(figure, "completed").y) == ["w2"]
-    assert list(trace(figure, "completed").x) == [25_000]
-
-
-def test_a_running_attempt_reaches_until_now() -> None:
-    trial = a_trial(0, "running")
-    given = figure_input([trial], attempts=lambda _: {0: [an_attempt(trial, outcome=None)]}, now=START + timedelta(seconds=90))
-    assert list(trace(timeline(given), "running").x) == [90_000]
-
-
-def test_trials_that_a_worker_trains_side_by_side_get_rows_of_their_own() -> None:
-    trials = [a_trial(number, value=0.5) for number in range(3)]
-    first, beside, after = (an_attempt(trial, "w1", "completed") for trial in trials)
-    beside = replace(beside, granted_at=first.granted_at + timedelta(seconds=5))
-    after = replace(after, granted_at=first.granted_at + timedelta(seconds=26))
-    attempts = {0: [first], 1: [beside], 2: [after]}
-    bars = trace(timeline(figure_input(trials, attempts=lambda _: attempts)), "completed")
-    assert list(bars.y) == ["w1 · 1", "w1 · 2", "w1 · 1"]

@@ -6,6 +6,7 @@ from tests.tuner.helpers import Bench
 from tuner.db import lease_rows
 from tuner.db.engine import Connection
 from tuner.db.worker_rows import list_workers
+from tuner.lifecycle import Actor
 
 
 def test_a_lease_is_extended_while_it_is_open(bench: Bench) -> None:
@@ -58,3 +59,21 @@ def test_times_come_back_in_utc(bench: Bench) -> None:
         found = lease_rows.get_lease(connection, lease.id)
     assert found is not None
     assert found.granted_at == bench.clock() and found.granted_at.utcoffset() == timedelta(0)
+
+
+def test_the_gpus_of_a_lease_are_noted_while_it_is_open(bench: Bench) -> None:
+    lease = bench.lease()
+
+    def gpus() -> object:
+        with bench.service.ledger.read() as connection:
+            found = lease_rows.get_lease(connection, lease.id)
+        assert found is not None
+        return found.gpus
+
+    assert gpus() is None
+    bench.service.manager.heartbeat(lease.id, gpus=["GPU-1", "GPU-0"], now=bench.clock())
+    bench.service.manager.heartbeat(lease.id, now=bench.clock())
+    assert gpus() == ["GPU-1", "GPU-0"]
+    bench.service.lifecycle.stop_trial(bench.study_id, lease.trial, actor=Actor(), now=bench.clock())
+    assert bench.service.manager.heartbeat(lease.id, gpus=["GPU-2"], now=bench.clock()).stop
+    assert gpus() == ["GPU-1", "GPU-0"]
