@@ -45,12 +45,15 @@ def _seeds_that_complain(mutant: Patch | None, caught: Caught, seeds: range) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
-    seeds = range(1, 1 + parser.parse_args().seeds)
+    parser.add_argument("--bugs", nargs="*", default=[mutant.__name__ for mutant in MUTANTS])
+    given = parser.parse_args()
+    seeds = range(1, 1 + given.seeds)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )  # silent workers are what it is about
     sys.stdout.write(f"| bug | promises | seeds of {len(seeds)} that report it | without the bug |\n|---|---|---|---|\n")
-    for mutant, caught in MUTANTS.items():
+    chosen = {mutant: caught for mutant, caught in MUTANTS.items() if mutant.__name__ in given.bugs}
+    for mutant, caught in chosen.items():
         with_it, without = (len(list(_seeds_that_complain(each, caught, seeds))) for each in (mutant, None))
         name = mutant.__name__.replace("_", " ")
         sys.stdout.write(f"| {name} | {', '.join(caught.promises)} | {with_it} | {without} |\n")

@@ -105,6 +105,7 @@ class Simulation:
         self.recorder = Recorder(self.history)
         self.late: list[tuple[int, Call]] = []  # (step at which it arrives again, call)
         self.commit_fault: Callable[[Any], None] | None = None
+        self.commits_before = 0  # that succeed before the fault strikes: what one call does in two must hold together as well
         self.struck: Counter[str] = Counter()
 
     def run(self) -> list[str]:
@@ -151,6 +152,9 @@ class Simulation:
     def _turn(self, services: ExitStack) -> None:
         strikes = {name: self.rng.randrange(1000) < often for name, often in vars(self.faults).items()}
         self.struck.update(name for name, struck in strikes.items() if struck and name != "side_by_side")
+        for name, fault in (("commit_fails", _fail), ("commit_only_seems_to_fail", _commit_and_fail)):
+            if strikes[name]:
+                self.commit_fault, self.commits_before = fault, self.rng.randrange(2)
         if self.step % 5 == 0:
             self._expire()
         if self.step % 25 == 0:
@@ -164,10 +168,6 @@ class Simulation:
             self.service = self._open(services)
         if strikes["takeover"]:
             self._take_over(services)
-        if strikes["commit_fails"]:
-            self.commit_fault = _fail
-        if strikes["commit_only_seems_to_fail"]:
-            self.commit_fault = _commit_and_fail
         if strikes["side_by_side"]:
             self._side_by_side()
         else:
@@ -268,8 +268,10 @@ class Simulation:
         return service
 
     def _commit(self, connection: Any) -> None:
-        fault, self.commit_fault = self.commit_fault, None
-        if fault is not None:
+        if self.commit_fault is not None and self.commits_before > 0:
+            self.commits_before -= 1
+        elif self.commit_fault is not None:
+            fault, self.commit_fault = self.commit_fault, None
             fault(connection)
 
 
