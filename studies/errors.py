@@ -7,11 +7,16 @@ StudiesError
 
 from __future__ import annotations
 
+import signal
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 FailureKind = Literal["oom", "preempted", "hardware", "nan", "timeout", "data", "code", "lost"]
+
+# What CUDA says of a device that is broken or gone; whatever the trial did, another device would have done better.
+_BROKEN_HARDWARE = ("uncorrectable ECC error", "no CUDA-capable device is detected", "device is lost", "has fallen off the bus")
 
 
 class StudiesError(Exception):
@@ -48,6 +53,30 @@ class TrialFailure(StudiesError):
         super().__init__(message)
         self.kind: FailureKind = kind
         self.message = message
+
+    def __reduce__(self) -> tuple[type[TrialFailure], tuple[FailureKind, str]]:
+        # It travels from a trial's process: left alone, it would be built again from its message only.
+        return TrialFailure, (self.kind, self.message)
+
+
+def failure_of(error: Exception) -> TrialFailure:
+    """What an error that ended a training means for its trial."""
+    if isinstance(error, TrialFailure):
+        return error
+    # torch's class for it is known by its name: the service knows errors and has no torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return TrialFailure("oom", str(error) or "out of memory")
+    broken = any(words in str(error) for words in _BROKEN_HARDWARE)
+    return TrialFailure("hardware" if broken else "code", "".join(traceback.format_exception(error)[-8:]))
+
+
+def death_of(process: str, exitcode: int | None) -> TrialFailure:
+    """What it means for a trial that a process of it ended without a word."""
+    if exitcode is None or exitcode >= 0:
+        return TrialFailure("code", f"{process} ended by itself with exit status {exitcode}")
+    killed = -exitcode == signal.SIGKILL
+    hint = "; perhaps this machine ran out of memory" if killed else ""
+    return TrialFailure("lost" if killed else "code", f"{process} was ended by {signal.Signals(-exitcode).name}{hint}")
 
 
 def known(names: Sequence[str]) -> str:

@@ -11,9 +11,7 @@ import os
 import select
 import signal
 import tempfile
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -23,7 +21,7 @@ import structlog
 
 from studies.catalog import definition
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
-from studies.errors import FailureKind, TrialFailure
+from studies.errors import TrialFailure, death_of, failure_of
 from tuner.errors import TunerError
 from tuner.process_tree import kill_tree
 
@@ -34,18 +32,7 @@ _LONGEST_TMPDIR = 107 - 32
 
 _PRELOADED = ["tuner.trial_process", "studies.training.warm"]
 
-# What CUDA says of a device that is broken or gone; whatever the trial did, another device would have done better.
-_BROKEN_HARDWARE = ("uncorrectable ECC error", "no CUDA-capable device is detected", "device is lost", "has fallen off the bus")
-
 Message = Sequence[Metric] | Checkpoint | Outcome | TrialFailure
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """A TrialFailure on its way through the pipe: an exception with two arguments can't be unpickled."""
-
-    kind: FailureKind
-    message: str
 
 
 class TrialProcess:
@@ -53,8 +40,9 @@ class TrialProcess:
 
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         self._pipe, theirs = _context().Pipe()
+        # Not one of multiprocessing's daemons: those may start no processes, and a trial on several GPUs does.
         self._process: ForkServerProcess = _context().Process(
-            target=_run, args=(job, theirs, environment), name=f"trial-{job.folder.name}", daemon=True
+            target=_run, args=(job, theirs, environment), name=f"trial-{job.folder.name}", daemon=False
         )
         _start(self._process)
         theirs.close()
@@ -64,11 +52,11 @@ class TrialProcess:
         try:
             if not self._pipe.poll(timeout):
                 return None
-            message: Sequence[Metric] | Outcome | _Failed = self._pipe.recv()
-            return TrialFailure(message.kind, message.message) if isinstance(message, _Failed) else message
+            message: Message = self._pipe.recv()
+            return message
         except (EOFError, ConnectionError):
             self._process.join(10)
-            return self._died()
+            return death_of("the trial's process", self._process.exitcode)
 
     def reply(self, verdict: Verdict) -> None:
         try:
@@ -85,14 +73,6 @@ class TrialProcess:
                 log.error("processes of a trial can't be killed", pids=stuck)
         self._process.join(_MOST_SECONDS_TO_DIE)
         self._pipe.close()
-
-    def _died(self) -> TrialFailure:
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            hint = "; perhaps this machine ran out of memory" if -code == signal.SIGKILL else ""
-            return TrialFailure("lost" if -code == signal.SIGKILL else "code", f"the trial's process was ended by {name}{hint}")
-        return TrialFailure("code", f"the trial's process ended by itself with exit status {code}")
 
 
 def warm_up() -> None:
@@ -163,22 +143,12 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
         verdict: Verdict = pipe.recv()
         return verdict
 
-    message: Outcome | _Failed
+    message: Outcome | TrialFailure
     try:
         message = definition(job.task).train(job, report, pipe.send)
-    except TrialFailure as failure:
-        message = _Failed(failure.kind, failure.message)
-    except MemoryError as error:
-        message = _Failed("oom", str(error) or "out of memory")
     except Exception as error:  # noqa: BLE001  the outermost edge of this process
-        message = _Failed(_kind(error), "".join(traceback.format_exception(error)[-8:]))
+        message = failure_of(error)
     pipe.send(message)
-
-
-def _kind(error: Exception) -> FailureKind:
-    if type(error).__name__ == "OutOfMemoryError":
-        return "oom"
-    return "hardware" if any(words in str(error) for words in _BROKEN_HARDWARE) else "code"
 
 
 def _end_with_worker() -> None:
