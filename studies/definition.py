@@ -107,7 +107,8 @@ class Job:
     seed: int  # initial head, batch order, dropout: one for each trial
     fingerprint: str | None  # what the data must be; None: not checked
     device: str  # "cpu", "cuda", …
-    threads: int  # CPU threads this process may use
+    threads: int  # CPU threads this trial may use
+    ranks: int = 1  # processes that train together, each on a device of its own and on its share of every batch
     eval_every: float = 1.0  # epochs between two evaluations, each of them reported; the last one is at the end of training
     folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
     shared: Path | None = None  # where trials of this machine share what is computed once: the states of frozen prefixes

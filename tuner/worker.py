@@ -311,6 +311,7 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path, device: str) -> Job:
         fingerprint=trial.fingerprint,
         device=device,
         threads=slot.threads,
+        ranks=max(1, len(slot.gpus)),
         legs=tuple(trial.legs),
         eval_every=spec.eval_every,
         folder=folder,

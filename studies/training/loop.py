@@ -28,6 +28,7 @@ from studies.training.lora import adapt
 from studies.training.models import save_model
 from studies.training.optim import build_optimizer, build_schedule
 from studies.training.provenance import origin
+from studies.training.ranks import Ranks, in_ranks
 from studies.training.settings import Settings, settings_of
 from studies.training.store import Store
 from studies.training.task import Evaluation, Prepare, Task, unchanged
@@ -38,13 +39,17 @@ log = logging.getLogger(__name__)
 def train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     """Fine-tune what `prepare` builds as `job` says; `job.params` names every hyperparameter.
 
-    `report` and `keep` are called at every evaluation.
+    `report` and `keep` are called at every evaluation, in this process, whatever number of them trains.
 
     Raises TrialFailure: `nan` for a loss that is no number, `oom` for memory, `data` for data or a model that is not what
     the study was checked with.
     """
+    return in_ranks(partial(_train_here, prepare), job, report, keep)
+
+
+def _train_here(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks) -> Outcome | None:
     try:
-        return _train(prepare, job, report, keep)
+        return _train(prepare, job, report, keep, ranks)
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _out_of_memory(job, error) from error
     except RuntimeError as error:
@@ -54,11 +59,11 @@ def train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         raise
 
 
-def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
+def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks) -> Outcome | None:
     started = time.perf_counter()
     seconds = {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
     settings = settings_of(job.params)
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(max(1, job.threads // ranks.count))
     # Adam's averages of words not seen for 700 steps shrink to denormal numbers, which made its steps 3 times slower.
     torch.set_flush_denormal(True)
 
@@ -76,7 +81,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
     state, parts = trained_state(model), levels(model) if settings.gradual_unfreezing else []
     lengths = task.training.lengths
     precision = Precision(settings.precision, job.device)
-    with precision.autocast():
+    with ranks.one_after_the_first(), precision.autocast():
         upper = _upper_part(task, settings, job, precision.name)
     seconds["prepare"] = time.perf_counter() - started
 
@@ -94,6 +99,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
         if end <= progress.step or early_enough(progress, settings.patience):
             continue
         began = time.perf_counter()
+        ranks.draw_apart(f"{job.seed} {progress.step}")
         upper.model.train()
         total_loss, examples = 0.0, 0
         for step in range(progress.step, end):
@@ -103,12 +109,13 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
                 unfreeze(parts, settings.gradual_unfreezing * (step // an_epoch))
             rows = batches[step % an_epoch]
             batch_loss = 0.0
-            for part in split(rows, settings.accumulation):
+            for part, share in shares(rows, ranks.share(rows), task.counts, settings.accumulation):
                 with precision.autocast():
                     outputs = upper.model(**task.augment(upper.training.batch(part, job.device)))
-                    loss = task.loss(outputs, task.training.batch_targets(part, job.device)) * (len(part) / len(rows))
+                    loss = task.loss(outputs, task.training.batch_targets(part, job.device)) * share
                 loss.backward()  # type: ignore[no-untyped-call]
                 batch_loss += loss.item()
+            batch_loss = ranks.add_up(trained, batch_loss)
             # Before the step: a loss that is no number would ruin the weights.
             _finite("training loss", batch_loss, step + 1, float(schedule.get_last_lr()[0]))
             if settings.max_grad_norm > 0:
@@ -122,32 +129,34 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep) -> Outcome:
 
         began = time.perf_counter()
         with precision.autocast():
-            evaluation = _evaluated(task, upper, job.device)
-        scores = dict(evaluation.scores)
+            evaluation = _evaluated(task, upper, job.device) if ranks.first else Evaluation(scores={})
+        scores = ranks.told(dict(evaluation.scores))
         seconds["evaluate"] += time.perf_counter() - began
         _finite("validation loss", scores["loss"], progress.step, settings.learning_rate)
 
         progress.since_best += 1
         if not progress.best or _better(scores[job.metric], progress.best[job.metric], job.direction):
             progress.best, progress.best_epoch, progress.since_best, best = scores, epoch, 0, evaluation
-            progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
+            if ranks.first:
+                progress.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
-        verdict = report(
-            [
-                *(Metric(name=name, value=value, step=end, epoch=epoch) for name, value in scores.items()),
-                Metric(name="loss", value=total_loss / examples, step=end, epoch=epoch, split="train"),
-            ]
-        )
+        metrics = [Metric(name=name, value=value, step=end, epoch=epoch) for name, value in scores.items()]
+        metrics.append(Metric(name="loss", value=total_loss / examples, step=end, epoch=epoch, split="train"))
+        verdict = ranks.told(report(metrics))
         # After the report: a checkpoint never holds an epoch that nobody has heard of.
-        if epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
+        if ranks.first and epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
             began = time.perf_counter()
             file = job.folder / f"checkpoint-{epoch:g}.safetensors"
             save_checkpoint(file, state, optimizer, schedule, progress)
             keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
             seconds["checkpoint"] += time.perf_counter() - began
-        if verdict.stop:
+        if verdict.stop and ranks.first:
             return _outcome(job, task, trained, progress, seconds, upper.details(epoch - begun), precision, verdict.reason)
+        if verdict.stop:
+            return None
 
+    if not ranks.first:
+        return None
     put_back(state, progress.best_weights)
     outcome = _outcome(job, task, trained, progress, seconds, upper.details(progress.epoch - begun), precision)
     outcome = replace(outcome, details={**outcome.details, "latency_seconds": latency(model, task.validation, job.device)})
@@ -179,10 +188,16 @@ def early_enough(progress: Progress, patience: int) -> bool:
     return 0 < patience <= progress.since_best
 
 
-def split(rows: list[int], parts: int) -> list[list[int]]:
-    """`rows` in at most `parts` parts of nearly the same size."""
-    size = math.ceil(len(rows) / parts)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def shares(batch: list[int], rows: list[int], counts: Sequence[int] | None, parts: int) -> list[tuple[list[int], float]]:
+    """Those `rows` of a batch that are trained here in at most `parts` parts of nearly the same size, each with its share.
+
+    The mean loss of a batch is the sum of its parts' mean losses, each times its share. `counts` says by how much each
+    example counts in a mean; None: all alike. A part that counts nothing, and has no mean, is left out.
+    """
+    size = max(1, math.ceil(len(rows) / parts))
+    cut = [rows[start : start + size] for start in range(0, len(rows), size)]
+    weights = [len(part) if counts is None else sum(counts[row] for row in part) for part in (*cut, batch)]
+    return [(part, weight / weights[-1]) for part, weight in zip(cut, weights, strict=False) if weight > 0]
 
 
 def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:

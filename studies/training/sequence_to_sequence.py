@@ -39,12 +39,14 @@ def prepare(job: Job, settings: Settings) -> Task:
     def evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:
         return _evaluate(model, tokenizer, examples, device, splits.validation)
 
+    training = encode_pairs(tokenizer, splits.train, start)
     return Task(
         splits=splits,
         model=model,
         processor=tokenizer,
-        training=encode_pairs(tokenizer, splits.train, start),
+        training=training,
         validation=encode_pairs(tokenizer, splits.validation, start),
+        counts=[len(ids) for ids in training.targets["labels"]],
         loss=lambda outputs, targets: _loss(outputs, targets, settings.label_smoothing),
         evaluate=evaluate,
         evaluates_whole=True,

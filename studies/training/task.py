@@ -62,6 +62,7 @@ class Task:
     processor: Processor
     training: Encoded
     validation: Encoded
+    counts: Sequence[int] | None = None  # by how much each example of `training` counts in a mean loss; None: all alike
     loss: Callable[[Any, Batch], Tensor]  # what the model put out for a batch, and the batch's targets → mean loss
     # The model (or what stands in for it), examples of `validation`, and the device that they are computed on.
     evaluate: Callable[[Any, Encoded, str], Evaluation]

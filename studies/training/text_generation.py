@@ -32,7 +32,7 @@ def prepare(job: Job, settings: Settings) -> Task:
     model, tokenizer = load_classifier(
         job.model, (), max_length=settings.max_length, dropout=settings.dropout, head=AutoModelForCausalLM
     )
-    validation = encode_whole(tokenizer, splits.validation)
+    training, validation = encode_whole(tokenizer, splits.train), encode_whole(tokenizer, splits.validation)
 
     def samples(model: Any, device: str) -> list[dict[str, Any]]:
         prompts = [
@@ -45,8 +45,9 @@ def prepare(job: Job, settings: Settings) -> Task:
         splits=splits,
         model=model,
         processor=tokenizer,
-        training=encode_whole(tokenizer, splits.train),
+        training=training,
         validation=validation,
+        counts=[max(len(ids) - 1, 0) for ids in training.targets["labels"]],
         loss=lambda outputs, targets: next_token_loss(outputs, targets, settings.label_smoothing),
         evaluate=_evaluate,
         samples=samples,

@@ -40,12 +40,14 @@ def prepare(job: Job, settings: Settings) -> Task:
     def evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:
         return _evaluate(model, examples, device, tags, splits.validation)
 
+    training = encode_words(tokenizer, splits.train, tags)
     return Task(
         splits=splits,
         model=model,
         processor=tokenizer,
-        training=encode_words(tokenizer, splits.train, tags),
+        training=training,
         validation=encode_words(tokenizer, splits.validation, tags),
+        counts=[int((labels != _SKIPPED).sum()) for labels in training.targets["labels"]],
         loss=loss,
         evaluate=evaluate,
     )
