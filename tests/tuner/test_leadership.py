@@ -7,9 +7,10 @@ import threading
 from functools import partial
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import make_url, update
+from structlog.testing import capture_logs
 
-from tests.conftest import Clock
+from tests.conftest import Clock, administer
 from tests.tuner.helpers import all_rows
 from tests.walk.conftest import wait_until
 from tuner.db import leader_rows
@@ -84,6 +85,28 @@ def test_one_that_stands_by_goes_on_when_the_owner_leaves(settings: Settings, cl
         assert waiting.is_alive()
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_one_that_stands_by_outlasts_a_database_that_is_away(postgres_server: str, postgres_url: str, clock: Clock) -> None:
+    settings, name = Settings(database_url=postgres_url), make_url(postgres_url).database
+    owner = Database(postgres_url)
+    owner.write(lambda c: leader_rows.take_lead(c, after=None, owner="elsewhere 1/1", now=clock()))
+    taken: list[Leadership] = []
+    with capture_logs() as said:
+        waiting = threading.Thread(target=lambda: taken.append(wait_for_lead(settings, clock=clock, every=0.01)), daemon=True)
+        waiting.start()
+        wait_until(lambda: [line["waits_for"] for line in said] == ["elsewhere 1/1"], seconds=20)
+        administer(postgres_server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        administer(postgres_server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        wait_until(lambda: "cannot be reached" in said[-1]["waits_for"], seconds=20)
+        waiting.join(0.2)
+        assert waiting.is_alive() and not taken
+        administer(postgres_server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        wait_until(lambda: said[-1]["waits_for"] == "elsewhere 1/1", seconds=20)
+        clock.forward(LEAD_SECONDS + 1)
+        waiting.join(20)
+    assert len(taken) == 1
+    owner.close()
 
 
 def test_of_two_that_stand_by_one_takes_over_and_the_other_goes_on_waiting(settings: Settings, clock: Clock) -> None:
