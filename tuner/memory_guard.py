@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
-from scipy.optimize import nnls
 
 from studies.definition import ParamValue
 from tuner.records import Trial
@@ -82,6 +81,8 @@ class MemoryGuard:
         # The same few sizes give no weights, whatever number of trials had them.
         if len({hunger for hunger, _ in self._measured}) < _FEWEST:
             return
+        from scipy.optimize import nnls  # a fifth of the service's start, and most studies never need it
+
         sizes = numpy.array([hunger.sizes() for hunger, _ in self._measured])
         peaks = numpy.array([peak for _, peak in self._measured])
         scale = sizes.max(axis=0)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cmaes
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
@@ -196,6 +195,8 @@ def cma_es(draw: Draw, population: int | None) -> Configuration:
     A trial keeps the generation it belongs to, and the first one of a generation the trials that the optimiser was told
     before it: so the optimiser is made again from rows, whatever else has ended meanwhile.
     """
+    import cmaes  # slow to import, and few studies need it
+
     ranges = {name: parameter for name in draw.open if isinstance(parameter := draw.space[name], FloatRange | IntRange)}
     optimizer = cmaes.CMA(
         mean=np.full(len(ranges), 0.5),

@@ -19,7 +19,7 @@ from studies.errors import InvalidInput, TrialFailure
 from studies.training.activations import Upper, above_prefix
 from studies.training.attention import attention_file
 from studies.training.card import card
-from studies.training.checkpoints import Progress, load_checkpoint, put_back, save_checkpoint, trained_state
+from studies.training.checkpoints import Progress, load_checkpoint, put_back, save_checkpoint, trained_state, worth_keeping
 from studies.training.data import training_batches
 from studies.training.freezing import freeze, levels, unfreeze
 from studies.training.hardware import Precision, memory
@@ -93,7 +93,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         except TrialFailure as failure:
             # It would save time, no more: nothing was loaded yet, and the trial can still be trained from its start.
             log.warning("starting from epoch 0: %s", failure.message)
-    begun = progress.epoch
+    begun, kept = progress.epoch, time.perf_counter()
     batches: list[list[int]] = []
     for end, epoch in evaluation_points(an_epoch, settings.epochs, job.eval_every):
         if end <= progress.step or early_enough(progress, settings.patience):
@@ -144,12 +144,14 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         metrics.append(Metric(name="loss", value=total_loss / examples, step=end, epoch=epoch, split="train"))
         verdict = ranks.told(report(metrics))
         # After the report: a checkpoint never holds an epoch that nobody has heard of.
-        if ranks.first and epoch < settings.epochs and (not verdict.stop or verdict.reason in RESUMED_LATER):
-            began = time.perf_counter()
+        began = time.perf_counter()
+        wanted = verdict.reason in RESUMED_LATER if verdict.stop else worth_keeping(state, began - kept)
+        if ranks.first and epoch < settings.epochs and wanted:
             file = job.folder / f"checkpoint-{epoch:g}.safetensors"
             save_checkpoint(file, state, optimizer, schedule, progress)
             keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
-            seconds["checkpoint"] += time.perf_counter() - began
+            kept = time.perf_counter()
+            seconds["checkpoint"] += kept - began
         if verdict.stop and ranks.first:
             return _outcome(job, task, trained, progress, seconds, upper.details(epoch - begun), precision, verdict.reason)
         if verdict.stop:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
 from studies.text_classification import DEFINITION
+from studies.training.checkpoints import worth_keeping
 from tests.studies.training.conftest import MakeJob
 
 
@@ -72,6 +73,22 @@ def test_a_checkpoint_is_kept_after_every_epoch_but_the_last(make_job: MakeJob) 
     observer.train(make_job(epochs=3))
     assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [1.0, 2.0]
     assert [checkpoint.step for checkpoint in observer.checkpoints] == [report[0].step for report in observer.reports[:2]]
+
+
+def test_a_large_checkpoint_waits_until_it_takes_a_tenth_of_the_time_at_most() -> None:
+    small, large = ({"weight": torch.zeros(millions, 250_000)} for millions in (16, 100))  # 16 and 100 MB
+    assert worth_keeping(small, 0.0)
+    assert not worth_keeping(large, 24.0)
+    assert worth_keeping(large, 26.0)
+
+
+def test_told_to_go_on_later_a_trial_leaves_one_however_large_it_is(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.training.loop.worth_keeping", lambda state, seconds: False)
+    undisturbed, observer = Observer(), Observer(stop_at=1)
+    undisturbed.train(make_job(epochs=3))
+    assert undisturbed.checkpoints == []
+    assert observer.train(make_job(epochs=3)).stopped == "preempted"
+    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [1.0]
 
 
 @pytest.mark.parametrize("reason", ["pruned", "stopped", "lost"])
