@@ -61,7 +61,7 @@ def finished_trials(body: dict[str, Any]) -> list[dict[str, Any]]:
     """The trials of a study that ran to its end, by number."""
     with tuner_server() as server, Client(server.url, server.token) as client:
         os.environ["TUNER_HOME"] = str(server.home)
-        study = trained(server, client, client.post("/studies", body)["id"])["id"]
+        study = trained(server, client, client.post("/studies", body)["id"])[0]["id"]
         trials: list[dict[str, Any]] = client.get(f"/studies/{study}/trials", sort="number", limit=1000)["items"]
         failed = [trial["failure"] for trial in trials if trial["state"] != "completed"]
         if failed:

@@ -1,13 +1,13 @@
-"""How long a search takes until a trial reaches a score: ours, and what a user would write with Optuna and the Trainer.
+"""How long a search takes until a trial reaches a score: ours, and what users write with Optuna or Ray Tune and the Trainer.
 
     python -m benchmarks.time_to_target --data builtin:trec --target 0.85 --seeds 3 [--ways ours optuna …] [--json FILE]
 
-The same space, rows, model, machine and one worker. Ours is a real `tuner serve` with a real worker; the other is one script:
-Optuna (TPE, MedianPruner) around Hugging Face's Trainer, evaluated and pruned each epoch. Seconds count from the start of
-the processes, imports included, to the first validation accuracy of at least the target. The other ways are ours with one of its
-means switched off. Who does not get there within the trials counts with all its time (`*`).
+The same space, rows, model, machine, threads and one worker. Ours is a real `tuner serve` with a real worker; the others are
+scripts (`trainer_ways.py`), evaluated and pruned each epoch. Seconds count from the start of the first process, imports
+included, to the first validation accuracy of at least the target. The other ways are ours with one of its means switched off. Who
+does not get there within the trials counts with all its time (`*`).
 
-Needs `accelerate`, which `make install` brings with peft.
+Needs `accelerate`, which `make install` brings with peft; Ray Tune comes with `pip install '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -15,65 +15,99 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import trained, tuner_server
+from benchmarks.servers import cpu_seconds, trained, tuner_server
+from benchmarks.trainer_ways import BATCHES, BLOCKS, EPOCHS, MODEL, RATES, VALIDATION
 from tuner.client import Client
 
-MODEL = "builtin:minilm"
-RATES, BATCHES, EPOCHS, BLOCKS = (1e-5, 1e-3), [8, 16, 32], (1, 4), 6
+OTHERS = ("optuna", "ray")
 # What each way changes in our study or in the environment of its worker.
 WAYS: dict[str, dict[str, Any]] = {
     "ours": {},
-    "no-prefix-cache": {"environment": {"TUNER_ACTIVATION_BYTES": "0"}},
-    "no-pruning": {"pruner": {"name": "none"}},
-    "whole-epochs": {"eval_every": 1.0, "pruner": {"name": "asha"}},
+    "no default first": {"untuned_default": False},
+    "no prefix cache": {"environment": {"TUNER_ACTIVATION_BYTES": "0"}},
+    "no pruning": {"pruner": {"name": "none"}},
+    "whole epochs": {"eval_every": 1.0, "pruner": {"name": "asha"}},
     "float32": {"precision": "float32"},
 }
 
 
+@dataclass(frozen=True)
+class Run:
+    """One search: when the target was reached, or else when it ended."""
+
+    seconds: float
+    cpu_seconds: float
+    reached: bool
+    trial: int | None  # which one reached it
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="builtin:trec")
-    parser.add_argument("--rows", type=int, default=800, help="half of them to train on, half to evaluate")
+    parser.add_argument("--rows", type=int, default=600, help="a third of them to evaluate")
     parser.add_argument("--target", type=float, default=0.85)
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ways", nargs="*", default=["optuna", *WAYS], choices=["optuna", *WAYS])
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ways", nargs="*", default=[*OTHERS, *WAYS], choices=[*OTHERS, *WAYS])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--by-optuna", type=int, help=argparse.SUPPRESS)  # a seed: this process is the script
     options = parser.parse_args()
-    if options.by_optuna is not None:
-        search_with_optuna(options, options.by_optuna)
-        return
-    found: dict[str, list[tuple[float, bool]]] = {way: [] for way in options.ways}
-    for seed in range(options.seeds):
+    found: dict[str, list[Run]] = {way: [] for way in options.ways}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         for way in options.ways:  # one after the other, so that a busier minute hits all alike
-            found[way].append(optuna_seconds(options, seed) if way == "optuna" else our_seconds(options, seed, dict(WAYS[way])))
-            seconds, reached = found[way][-1]
-            print(f"seed {seed}  {way:16} {seconds:7.1f} s{'' if reached else ' *'}", flush=True)
-    for way, times in found.items():
-        mean = statistics.fmean(seconds for seconds, _ in times)
-        print(f"{way:16} {mean:7.1f} s{'' if all(reached for _, reached in times) else ' *'}")
-    if options.json:
-        options.json.write_text(json.dumps({"target": options.target, "data": options.data, "seconds": found}, indent=2) + "\n")
+            run = by_script(options, way, seed) if way in OTHERS else by_us(options, seed, WAYS[way])
+            found[way].append(run)
+            print(f"seed {seed}  {way:16} {_told(run)}", flush=True)
+            if options.json:
+                texts = {name: [asdict(one) for one in runs] for name, runs in found.items()}
+                options.json.write_text(json.dumps(vars(options) | {"runs": texts}, indent=2, default=str) + "\n")
+    print_table(found)
 
 
-def our_seconds(options: argparse.Namespace, seed: int, change: dict[str, Any]) -> tuple[float, bool]:
-    """Seconds from the worker's start to the report that reached the target, and whether one did."""
-    os.environ.update(environment := change.pop("environment", {}))
-    precision = change.pop("precision", "bfloat16")
-    body = {
+def _told(run: Run) -> str:
+    by = f"by trial {run.trial}" if run.reached else "*"
+    return f"{run.seconds:7.1f} s  {run.cpu_seconds:7.1f} s of CPU  {by}"
+
+
+def print_table(found: Mapping[str, Sequence[Run]]) -> None:
+    """Means over the seeds, and for each way how many times as long as ours it takes, with the interval of that ratio."""
+    ours = found.get("ours", [])
+    print("\n| way | seconds | of CPU | target reached | seconds, of ours | CPU, of ours |\n|---|---|---|---|---|---|")
+    for way, runs in found.items():
+        cells = [way, f"{statistics.fmean(r.seconds for r in runs):.0f}", f"{statistics.fmean(r.cpu_seconds for r in runs):.0f}"]
+        cells.append(f"{sum(run.reached for run in runs)} of {len(runs)}")
+        for one in ("seconds", "cpu_seconds"):
+            pairs = [(getattr(run, one), getattr(our, one)) for run, our in zip(runs, ours, strict=False)]
+            cells.append("{:.1f} × ({:.1f} … {:.1f})".format(*ratio_and_interval(pairs)) if pairs and way != "ours" else "")
+        print(f"| {' | '.join(cells)} |")
+
+
+def ratio_and_interval(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """Of the sums, over seeds, of what is paired: their ratio, and its 95 % interval by the bootstrap over seeds."""
+    rng = random.Random(0)
+    ratio = lambda some: sum(a for a, _ in some) / sum(b for _, b in some)  # noqa: E731
+    drawn = sorted(ratio(rng.choices(pairs, k=len(pairs))) for _ in range(2000))
+    return ratio(pairs), drawn[50], drawn[1949]
+
+
+def study_of(options: argparse.Namespace, seed: int, precision: str) -> dict[str, Any]:
+    return {
         "task": "text-classification",
         "model": MODEL,
-        "data": {"train": options.data, "validation": 0.5, "limit": options.rows},
+        "data": {"train": options.data, "validation": VALIDATION, "limit": options.rows},
         "seed": seed,
         "parameters": {
             "learning_rate": {"min": RATES[0], "max": RATES[1], "log": True},
@@ -85,118 +119,45 @@ def our_seconds(options: argparse.Namespace, seed: int, change: dict[str, Any]) 
         "eval_every": 0.5,
         "pruner": {"name": "asha", "min_epochs": 0.5},
         "budget": {"trials": options.trials, "target": options.target},
-        **change,
     }
+
+
+def by_us(options: argparse.Namespace, seed: int, change: Mapping[str, Any]) -> Run:
+    changed = {name: value for name, value in change.items() if name not in ("environment", "precision")}
+    body = study_of(options, seed, change.get("precision", "bfloat16")) | changed
+    began, cpu = time.time(), cpu_seconds(os.getpid())
+    with environment(change.get("environment", {})), tuner_server() as server, Client(server.url, server.token) as client:
+        with environment({"TUNER_HOME": str(server.home)}):
+            study, used = trained(server, client, client.post("/studies", body)["id"], cores=options.threads)
+        best = study["best"]
+        reached = best is not None and best["value"] >= options.target
+        seconds = datetime.fromisoformat(study["finished_at"]).timestamp() - began
+        return Run(seconds, used - cpu, reached, best["number"] if reached else None)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's, and so that of those it starts, for as long as this is open."""
+    before = dict(os.environ)
+    os.environ.update(variables)
     try:
-        with tuner_server() as server, Client(server.url, server.token) as client:
-            os.environ["TUNER_HOME"] = str(server.home)
-            began = time.time()
-            whole = trained(server, client, client.post("/studies", body)["id"])
-            reached = whole["best"] is not None and whole["best"]["value"] >= options.target
-            return datetime.fromisoformat(whole["finished_at"]).timestamp() - began, reached
+        yield
     finally:
-        for name in environment:
-            del os.environ[name]
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def optuna_seconds(options: argparse.Namespace, seed: int) -> tuple[float, bool]:
-    command = [sys.executable, "-m", "benchmarks.time_to_target", "--by-optuna", str(seed), "--data", options.data]
-    command += ["--rows", str(options.rows), "--target", str(options.target), "--trials", str(options.trials)]
+def by_script(options: argparse.Namespace, way: str, seed: int) -> Run:
+    command = [sys.executable, "-m", "benchmarks.trainer_ways", way, "--data", options.data, "--rows", str(options.rows)]
+    command += ["--target", str(options.target), "--trials", str(options.trials)]
+    command += ["--seed", str(seed), "--threads", str(options.threads)]
+    offline = {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
     began = time.time()
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    ended, reached = json.loads(done.stdout.splitlines()[-1])
-    return ended - began, reached
-
-
-def search_with_optuna(options: argparse.Namespace, seed: int) -> None:
-    """What a user writes: an objective that builds a Trainer, its callback that reports and prunes, and `optimize`."""
-    import optuna
-    import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
-
-    from studies.definition import DataSpec
-    from studies.labelled_texts import read
-    from studies.models import resolve
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    splits, classes = read(DataSpec(train=options.data, validation=0.5, limit=options.rows), seed)
-    location = resolve(MODEL)
-    tokenizer = AutoTokenizer.from_pretrained(location)
-
-    def encoded(rows: Any) -> list[dict[str, Any]]:
-        tokens = tokenizer([row.text for row in rows], truncation=True, max_length=128)
-        return [{name: tokens[name][i] for name in tokens} | {"labels": classes.index(row.label)} for i, row in enumerate(rows)]
-
-    def accuracy_of(found: Any) -> dict[str, float]:
-        return {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
-
-    training, validation = encoded(splits.train), encoded(splits.validation)
-    ended: list[float] = []
-
-    class Report(TrainerCallback):
-        def __init__(self, trial: Any) -> None:
-            self.trial = trial
-
-        def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            accuracy = more["metrics"]["eval_accuracy"]
-            if accuracy >= options.target:
-                ended.append(time.time())
-                control.should_training_stop = True
-                return
-            self.trial.report(accuracy, round(state.epoch or 0))
-            if self.trial.should_prune():
-                raise optuna.TrialPruned
-
-    def objective(trial: Any) -> float:
-        rate = trial.suggest_float("learning_rate", *RATES, log=True)
-        batch = trial.suggest_categorical("batch_size", BATCHES)
-        epochs = trial.suggest_int("epochs", *EPOCHS)
-        frozen = trial.suggest_int("frozen_layers", 0, BLOCKS)
-        torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(location, num_labels=len(classes))
-        if frozen:
-            for part in [model.bert.embeddings, *model.bert.encoder.layer[:frozen]]:
-                part.requires_grad_(False)
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(
-                model=model,
-                args=TrainingArguments(
-                    output_dir=folder,
-                    num_train_epochs=epochs,
-                    learning_rate=rate,
-                    per_device_train_batch_size=batch,
-                    per_device_eval_batch_size=64,
-                    eval_strategy="epoch",
-                    save_strategy="no",
-                    report_to="none",
-                    disable_tqdm=True,
-                    use_cpu=not torch.cuda.is_available(),
-                ),
-                train_dataset=training,
-                eval_dataset=validation,
-                data_collator=DataCollatorWithPadding(tokenizer),
-                compute_metrics=accuracy_of,
-                callbacks=[Report(trial)],
-            )
-            trainer.train()
-        return max(entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry)
-
-    def enough(study: Any, trial: Any) -> None:
-        if ended:
-            study.stop()
-
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner()
-    )
-    study.optimize(objective, n_trials=options.trials, callbacks=[enough])
-    print(json.dumps([ended[0] if ended else time.time(), bool(ended)]))
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | offline)
+    if done.returncode != 0:
+        raise RuntimeError(f"{way} failed:\n{done.stderr[-3000:]}")
+    ended, reached, trial, used = json.loads(done.stdout.splitlines()[-1])
+    return Run(ended - began, used, reached, trial)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class StudySpec(Section):
     further_objectives: list[Objective] = Field(default=[], max_length=2)
     parameters: dict[Name, Any] | Literal["auto"]
     constraints: list[Text] = []
+    untuned_default: bool = True  # trial 0 is what one would get without a search; false: there is no such trial
     start_with: list[dict[Name, ParamValue]] = Field(default=[], max_length=1000)  # configurations to try first
     warm_start: list[Name] = Field(default=[], max_length=20)  # earlier studies, by name or id, to learn from
     sampler: Sampler = TpeSampler()
@@ -242,8 +243,9 @@ def _start_errors(spec: StudySpec, space: Space, blocks: int | None) -> list[Fie
         where = f"start_with[{index}]"
         errors += [FieldError(f"{where}.{error.field}", error.message) for error in given_errors(space, constraints, params)]
     trials = spec.budget.trials
-    if trials is not None and len(spec.start_with) >= trials:
-        message = f"has {len(spec.start_with)} entries, but after the untuned default the budget leaves {trials - 1} trials"
+    if trials is not None and len(spec.start_with) + spec.untuned_default > trials:
+        default = "after the untuned default " if spec.untuned_default else ""
+        message = f"has {len(spec.start_with)} entries, but {default}the budget leaves {trials - spec.untuned_default} trials"
         errors.append(FieldError("start_with", message))
     return errors
 

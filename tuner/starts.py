@@ -34,12 +34,12 @@ class Lessons:
 
 
 def first_trials(checked: CheckedStudy, lessons: Lessons) -> list[FirstTrial]:
-    """In the order they run. The untuned default is always the first; no configuration comes twice.
+    """In the order they run. The untuned default, if it is wanted, is the first; no configuration comes twice.
 
     The literature speaks only where the user left the space to us, and uses up a fifth of the budget at most.
     """
     budget = checked.spec.budget.trials
-    found = [FirstTrial(origin="default", params=default_params(checked))]
+    found = [FirstTrial(origin="default", params=default_params(checked))] if checked.spec.untuned_default else []
     found += [FirstTrial(origin="enqueued", params=params) for params in checked.spec.start_with]
     found += [FirstTrial(origin="enqueued", params=params) for params in lessons.best]
     if checked.auto:

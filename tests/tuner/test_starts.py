@@ -38,6 +38,17 @@ def test_the_literature_speaks_where_the_space_is_left_to_us() -> None:
     assert [one.origin for one in first_trials(checked(), Lessons())] == ["default"]
 
 
+def test_who_only_wants_a_score_soon_can_leave_the_default_out(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, untuned_default=False, start_with=[{"batch_size": 32}], budget={"trials": 2})
+    assert [trial.origin for trial in bench.trials()] == ["enqueued"]
+    for _ in range(2):
+        bench.complete(0.5)
+    assert bench.study().state == "completed"
+    assert checked(untuned_default=False, start_with=[{}] * 20, budget={"trials": 20})
+    with pytest.raises(InvalidInput, match="start_with: has 21 entries, but the budget leaves 20 trials"):
+        checked(untuned_default=False, start_with=[{}] * 21, budget={"trials": 20})
+
+
 def test_given_configurations_come_after_the_default(service: Service, clock: Clock) -> None:
     start = [{"learning_rate": 2e-4, "optimizer": "sgd"}, {"batch_size": 32}]
     bench = make_bench(service, clock, start_with=start, budget={"trials": 4})
