@@ -98,9 +98,12 @@ def print_table(found: Mapping[str, Sequence[Run]]) -> None:
 def ratio_and_interval(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """Of the sums, over seeds, of what is paired: their ratio, and its 95 % interval by the bootstrap over seeds."""
     rng = random.Random(0)
-    ratio = lambda some: sum(a for a, _ in some) / sum(b for _, b in some)  # noqa: E731
-    drawn = sorted(ratio(rng.choices(pairs, k=len(pairs))) for _ in range(2000))
-    return ratio(pairs), drawn[50], drawn[1949]
+    drawn = sorted(_ratio(rng.choices(pairs, k=len(pairs))) for _ in range(2000))
+    return _ratio(pairs), drawn[50], drawn[1949]
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    return sum(one for one, _ in pairs) / sum(other for _, other in pairs)
 
 
 def study_of(options: argparse.Namespace, seed: int, precision: str) -> dict[str, Any]:

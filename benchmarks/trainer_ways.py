@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import tempfile
 import time
@@ -58,6 +59,10 @@ def read_rows(data: str, limit: int, seed: int) -> Rows:
     return Rows(encoded(splits.train), encoded(splits.validation), len(classes))
 
 
+def accuracy_of(found: Any) -> dict[str, float]:
+    return {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
+
+
 def fine_tune(config: Mapping[str, Any], rows: Rows, seed: int, threads: int, callback: TrainerCallback) -> float:
     """One trial: the best accuracy of its epochs."""
     torch.set_num_threads(threads)
@@ -84,7 +89,7 @@ def fine_tune(config: Mapping[str, Any], rows: Rows, seed: int, threads: int, ca
             train_dataset=rows.training,
             eval_dataset=rows.validation,
             data_collator=DataCollatorWithPadding(AutoTokenizer.from_pretrained(resolve(MODEL))),
-            compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
+            compute_metrics=accuracy_of,
             callbacks=[callback],
         )
         trainer.train()
@@ -172,7 +177,7 @@ def search_with_ray(options: argparse.Namespace, found: Found) -> None:
         told = lambda accuracy, epoch: tune.report({"accuracy": accuracy, "epoch": epoch})  # noqa: E731
         fine_tune(config, rows, options.seed, options.threads, Report(told))
 
-    ray.init(num_cpus=options.threads, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=options.threads, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     rows = read_rows(options.data, options.rows, options.seed)
     space = {
         "learning_rate": tune.loguniform(*RATES),
