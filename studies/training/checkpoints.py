@@ -53,7 +53,7 @@ def put_back(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None
 
 
 def worth_keeping(state: Mapping[str, Tensor], seconds: float) -> bool:
-    """Whether `seconds` of training since the last checkpoint would be a greater loss than what one of `state` takes."""
+    """Whether to keep one of `state` within an epoch, for the `seconds` of training since the last one."""
     size = 3 * sum(tensor.nbytes for tensor in state.values())  # the optimiser has up to two numbers for each that is trained
     return size <= _FREE_BYTES + _BYTES_A_SECOND * seconds
 

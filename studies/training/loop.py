@@ -145,7 +145,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         verdict = ranks.told(report(metrics))
         # After the report: a checkpoint never holds an epoch that nobody has heard of.
         began = time.perf_counter()
-        wanted = verdict.reason in RESUMED_LATER if verdict.stop else worth_keeping(state, began - kept)
+        wanted = verdict.reason in RESUMED_LATER if verdict.stop else epoch.is_integer() or worth_keeping(state, began - kept)
         if ranks.first and epoch < settings.epochs and wanted:
             file = job.folder / f"checkpoint-{epoch:g}.safetensors"
             save_checkpoint(file, state, optimizer, schedule, progress)

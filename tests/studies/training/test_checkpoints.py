@@ -82,13 +82,15 @@ def test_a_large_checkpoint_waits_until_it_takes_a_tenth_of_the_time_at_most() -
     assert worth_keeping(large, 26.0)
 
 
-def test_told_to_go_on_later_a_trial_leaves_one_however_large_it_is(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_checkpoint_within_an_epoch_is_left_out_unless_the_trial_is_told_to_go_on_later(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("studies.training.loop.worth_keeping", lambda state, seconds: False)
     undisturbed, observer = Observer(), Observer(stop_at=1)
-    undisturbed.train(make_job(epochs=3))
-    assert undisturbed.checkpoints == []
-    assert observer.train(make_job(epochs=3)).stopped == "preempted"
-    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [1.0]
+    undisturbed.train(replace(make_job(epochs=3), eval_every=0.5))
+    assert [checkpoint.epoch for checkpoint in undisturbed.checkpoints] == [1.0, 2.0]
+    assert observer.train(replace(make_job(epochs=3), eval_every=0.5)).stopped == "preempted"
+    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [0.5]
 
 
 @pytest.mark.parametrize("reason", ["pruned", "stopped", "lost"])
