@@ -351,6 +351,12 @@ class CheckpointAnswer(Answer):
     sha256: str
 
 
+class WantedAnswer(Answer):
+    """Which of a trial's files would be kept: those by which trials are compared always are."""
+
+    model: bool
+
+
 class FinishedAnswer(Answer):
     """The outcome of an attempt: completed, pruned, stopped, failed, lost or released."""
 

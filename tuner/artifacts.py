@@ -117,6 +117,16 @@ class ArtifactStore:
                 return artifact, StoredFile(self.files, artifact.path)
         raise NotFound(f"trial {trial.number} has no artifact {name!r}")
 
+    def wants_model(self, trial: Trial, value: float) -> bool:
+        """Whether the model of a running trial that ends with this value would be kept, going by what has completed so far."""
+        with self.ledger.read() as connection:
+            study = study_rows.get_study(connection, trial.study_id)
+            # Of several objectives one alone does not say which trial is better.
+            if study is None or study.spec.further_objectives:
+                return True
+            maximize = direction_of(study.spec) == "maximize"
+            return trial_rows.count_better(connection, study.id, value, maximize=maximize) < study.spec.keep_models
+
     def study_to_tidy(self, change: Change, lease_id: str) -> str | None:
         """For `keep_best`, after a trial ended under this lease: its study, if any trial of that has files."""
         trial = trial_rows.trial_of_lease(change.connection, lease_id)

@@ -23,7 +23,7 @@ from typing import TypeVar
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
+from studies.definition import RESULT_FILES, RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import InvalidInput, TrialFailure
 from tuner.allowed import check_allowed
 from tuner.client import Client
@@ -259,9 +259,16 @@ class Worker:
             trial.release()
         else:
             if ending.stopped is None and trial.verdict.reason not in ("pruned", "stopped"):
-                for file in sorted((folder / "model").glob("*")):
-                    self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
+                self._upload(trial, ending, folder / "model")
             trial.complete(ending.values, ending.details)
+
+    def _upload(self, trial: LeasedTrial, outcome: Outcome, model: Path) -> None:
+        """What the service keeps of a trial: of one that is not among the best no model, which is large."""
+        value = outcome.values.get(objective_of(parse(trial.spec)).metric)
+        whole = value is None or self._patiently(lambda: trial.wants_model(value))
+        for file in sorted(model.glob("*")):
+            if whole or file.name in RESULT_FILES:
+                self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat a call while the service gives no answer: every call of a worker may be repeated."""

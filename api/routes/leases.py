@@ -15,7 +15,7 @@ from api.bodies import FinishBody, HeartbeatBody, LeaseBody, LogBody, MetricsBod
 from api.deps import FeedDep, Now, ServiceDep, requires
 from api.feed import Feed
 from api.files import file_answer
-from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer
+from api.schemas import ArtifactAnswer, CheckpointAnswer, FinishedAnswer, LeaseAnswer, VerdictAnswer, WantedAnswer
 from tuner.artifacts import check_name
 from tuner.errors import NotFound, StaleLease
 from tuner.ledger import Change
@@ -87,6 +87,16 @@ def put_artifact(lease_id: LeaseId, name: Text, request: Request, service: Servi
     upload = service.artifacts.receive(_chunks(request))
     artifact = service.artifacts.attach(lease_id, trial, name, upload, now=now)
     return ArtifactAnswer(name=artifact.name, size=artifact.size, sha256=artifact.sha256, created_at=artifact.created_at)
+
+
+@router.get("/{lease_id}/wanted")
+def wanted(
+    lease_id: LeaseId,
+    value: Annotated[float, Query(description="That the trial ends with.")],
+    service: ServiceDep,
+) -> WantedAnswer:
+    """Whether the trial's model is worth sending, or would be removed at once because `keep_models` better ones are there."""
+    return WantedAnswer(model=service.artifacts.wants_model(_running(service, lease_id), value))
 
 
 @router.put("/{lease_id}/checkpoint", openapi_extra={"requestBody": {"content": _BYTES, "required": True}})

@@ -152,6 +152,9 @@ class Trainer:
         metric = {"name": "accuracy", "step": epoch * 10, "epoch": epoch, "value": value, "split": "validation"}
         return self.post(lease, "metrics", {"metrics": [metric]})
 
+    def wanted(self, lease: Mapping[str, Any], value: float) -> Any:
+        return self.client.get(f"/api/v1/leases/{lease['id']}/wanted", params={"value": value})
+
     def finish(self, lease: Mapping[str, Any], value: object) -> Any:
         return self.post(lease, "finish", {"state": "completed", "values": {"accuracy": value}})
 

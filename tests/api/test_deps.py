@@ -59,6 +59,7 @@ ROLES: dict[str, Role | None] = {
     "POST /api/v1/leases/{lease_id}/metrics": "worker",
     "POST /api/v1/leases/{lease_id}/logs": "worker",
     "PUT /api/v1/leases/{lease_id}/artifacts/{name}": "worker",
+    "GET /api/v1/leases/{lease_id}/wanted": "worker",
     "PUT /api/v1/leases/{lease_id}/checkpoint": "worker",
     "GET /api/v1/leases/{lease_id}/checkpoint": "worker",
     "POST /api/v1/leases/{lease_id}/finish": "worker",

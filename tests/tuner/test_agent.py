@@ -23,6 +23,7 @@ from tests.simulation import start_study
 from tuner.client import Client
 from tuner.errors import Refused, TunerError
 from tuner.gpus import FakeGpus
+from tuner.leased_trial import LeasedTrial
 from tuner.places import Places
 from tuner.service import Service, utc_now
 from tuner.settings import Settings
@@ -67,6 +68,7 @@ class StubProcess:
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         shown = environment["CUDA_VISIBLE_DEVICES"]
         self.gpus = shown.split(",") if shown else []
+        self.folder = job.folder
         self.replied = threading.Event()
         self.reported = False
         self.node.begin(self.gpus)
@@ -184,6 +186,31 @@ def test_packed_trials_never_take_more_memory_than_a_gpu_has(live: Live, node: N
     work_off(agent)
     assert counts(live, study)["completed"] == 30
     assert max(node.most.values()) == 2, "2 × (1.2 × 8 + 0.7) GB of 24"
+
+
+def test_a_model_that_would_not_be_kept_is_not_sent(
+    live: Live, node: Node, an_agent: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter((0.5, 0.4, 0.6))
+    sent: list[tuple[int, str]] = []
+    upload = LeasedTrial.upload
+
+    def uploaded(self: LeasedTrial, name: str, file: Path) -> None:
+        sent.append((self.number, name))
+        upload(self, name, file)
+
+    def received(self: StubProcess, timeout: float) -> Message:
+        for name in ("model.safetensors", "evaluation.json"):
+            (self.folder / "model").mkdir(exist_ok=True)
+            (self.folder / "model" / name).write_text("{}")
+        return Outcome(values={"accuracy": next(scores)}, epoch=1.0)
+
+    monkeypatch.setattr(LeasedTrial, "upload", uploaded)
+    monkeypatch.setattr(StubProcess, "receive", received)
+    a_study(live, "falling", 3, 1)
+    work_off(an_agent(slots=1))
+    both = ["evaluation.json", "model.safetensors"]
+    assert sent == [*((0, name) for name in both), (1, "evaluation.json"), *((2, name) for name in both)]
 
 
 def test_who_runs_out_of_memory_beside_others_is_tried_again_alone(live: Live, node: Node, an_agent: Agents) -> None:

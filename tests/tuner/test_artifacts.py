@@ -130,6 +130,14 @@ def test_the_best_few_models_are_kept_and_what_went_is_told(service: Service, cl
     assert bench.study().freed_bytes == 2000
 
 
+def test_a_model_is_wanted_as_long_as_too_few_completed_trials_are_better(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, keep_models=2, objective={"metric": "accuracy", "direction": "minimize"})
+    for value in (0.5, 0.3):
+        bench.finish(bench.lease(), value)
+    lease, store = bench.lease(), service.artifacts
+    assert [store.wants_model(bench.trial(lease.trial), value) for value in (0.6, 0.5, 0.4)] == [False, True, True]
+
+
 def test_what_trials_are_compared_by_is_kept_of_each(bench: Bench) -> None:
     store = bench.service.artifacts
     for value in (0.9, 0.5):

@@ -228,6 +228,13 @@ def best_trials(
     return list(connection.execute(query.order_by(value, trials.c.number).limit(limit)).scalars())
 
 
+def count_better(connection: Connection, study_id: str, value: float, *, maximize: bool) -> int:
+    """How many completed trials have a better value than this one."""
+    better = trials.c.value > value if maximize else trials.c.value < value
+    query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state == "completed", better)
+    return connection.execute(query).scalar_one()
+
+
 def completed_values(connection: Connection, study_ids: Sequence[str]) -> dict[str, list[float]]:
     """study id → the values of its completed trials, by number."""
     query = select(trials.c.study_id, _VALUE).where(trials.c.study_id.in_(study_ids), _STATE == "completed")

@@ -313,6 +313,15 @@ def test_only_the_best_trials_files_are_kept(
     assert len([path for path in running.artifacts.folder.rglob("*") if path.is_file()]) == 1
 
 
+def test_a_model_is_wanted_if_it_could_be_kept(trainer: Trainer, post_study: PostStudy) -> None:
+    post_study()
+    lease, other = trainer.lease(), trainer.lease()
+    assert trainer.wanted(lease, 0.1).json() == {"model": True}
+    trainer.post(other, "finish", {"state": "completed", "values": {"accuracy": 0.5}})
+    assert [trainer.wanted(lease, value).json()["model"] for value in (0.4, 0.5, 0.6)] == [False, True, True]
+    assert trainer.wanted(other, 0.6).status_code == 409
+
+
 @pytest.mark.parametrize("name", [".hidden", "a%2Fb", "%00", "x" * 101, "..%5C"])
 def test_an_artifacts_name_is_no_path(trainer: Trainer, post_study: PostStudy, running: Service, name: str) -> None:
     post_study()
