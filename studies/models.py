@@ -6,8 +6,6 @@ Weights are read from safetensors only, and no code that comes with a model is e
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,10 @@ from typing import Any
 
 from studies.builtin import PREFIX, model_config, model_folder
 from studies.errors import InvalidInput
+from studies.hub import repository
 from studies.sources import local_path
 from studies.weights import trained_by_depth
 
-_HUB_ID = re.compile(r"[\w][\w.-]{0,95}(/[\w][\w.-]{0,95})?")
 # The same fact has one name in most configurations and a few others in older ones.
 _BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 _DECODER_BLOCKS = ("decoder_layers", "num_decoder_layers")
@@ -48,7 +46,7 @@ def resolve(reference: str) -> str:
     if folder.exists():
         _check_folder(folder, reference)
         return str(folder)
-    if not _HUB_ID.fullmatch(reference):
+    if repository(reference, "model") is None:
         raise InvalidInput.at(
             "model",
             f"there is no folder {reference!r}; give a folder, an id of the Hugging Face hub (org/name) or builtin:minilm",
@@ -66,10 +64,11 @@ def model_facts(reference: str) -> ModelFacts:
     known = model_config(reference.removeprefix(PREFIX)) if reference.startswith(PREFIX) else {}
     if known:
         return _facts(known, folder)
-    config_file = Path(location) / "config.json" if Path(location).is_dir() else _cached_config(location)
-    if config_file is None:
+    hub = None if folder.is_dir() else repository(location, "model")
+    here = hub.snapshot() if hub else folder
+    if here is None or (hub and not (here / "config.json").is_file()):
         return ModelFacts()
-    return _facts(_read_json(config_file), config_file.parent)
+    return _facts(_read_json(here / "config.json"), here)
 
 
 def _facts(config: Mapping[str, Any], folder: Path) -> ModelFacts:
@@ -96,18 +95,6 @@ def _check_folder(folder: Path, reference: str) -> None:
             "model",
             f"the folder {reference!r} has no safetensors weights, the only format read; save the model with save_pretrained",
         )
-
-
-def _cached_config(hub_id: str) -> Path | None:
-    """config.json of a hub model's `main` in the local cache, whose layout is documented and the same for all programs."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
-    model = cache / f"models--{hub_id.replace('/', '--')}"
-    revision = model / "refs" / "main"
-    if not revision.is_file():
-        return None
-    config = model / "snapshots" / revision.read_text().strip() / "config.json"
-    return config if config.is_file() else None
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

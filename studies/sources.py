@@ -1,4 +1,4 @@
-"""Reading rows: from a built-in data set, or from csv, jsonl and parquet files named by a path or a glob.
+"""Reading rows: from a built-in data set, or from csv, jsonl and parquet files named by a path or a glob, or of the hub.
 
 Every error is an InvalidInput that names the field of the study file (`data.train`, `data.columns.label`, …) and the file.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from studies.builtin import PREFIX, read_data
 from studies.errors import InvalidInput, known
-
-HUB_PREFIX = "hf:"
+from studies.hub import DATA_PREFIX
+from studies.hub_data import split_files
 
 
 class Row(NamedTuple):
@@ -36,7 +36,7 @@ def read_rows(source: str, columns: Mapping[str, str], *, where: str) -> list[Ro
     rows: list[Row] = []
     for name, records in _tables(source, where):
         _check_columns(name, records, columns)
-        folder = None if source.startswith((PREFIX, HUB_PREFIX)) else Path(name).parent
+        folder = None if source.startswith((PREFIX, DATA_PREFIX)) else Path(name).parent
         rows.extend(
             Row(f"{name} row {number}", {role: record.get(column) for role, column in columns.items()}, folder)
             for number, record in enumerate(records, start=1)
@@ -57,11 +57,7 @@ def _tables(source: str, where: str) -> Iterator[tuple[str, list[Mapping[str, An
     if source.startswith(PREFIX):
         yield source, list(read_data(source.removeprefix(PREFIX), where=where))
         return
-    if source.startswith(HUB_PREFIX):
-        raise InvalidInput.at(
-            where, f"{source!r}: data sets of the Hugging Face hub are not read yet; save it as parquet or csv and give that path"
-        )
-    for path in _files(source, where):
+    for path in split_files(source, list(_READERS), where) if source.startswith(DATA_PREFIX) else _files(source, where):
         records = _read_file(path, where)
         if not records:
             raise InvalidInput.at(where, f"{path} has no rows; it needs at least one example of each class")
@@ -140,8 +136,28 @@ def _read_parquet(path: Path, where: str) -> list[Mapping[str, Any]]:
         table = parquet.ParquetFile(path).read()
     except ArrowException as error:
         raise InvalidInput.at(where, f"{path} is not a parquet file: {error}") from None
-    records: list[Mapping[str, Any]] = table.to_pylist()
-    return records
+    names = _class_names(table.schema.metadata or {})
+    return [
+        {column: _named(value, names[column]) if column in names else value for column, value in record.items()}
+        for record in table.to_pylist()
+    ]
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of the classes that a column's numbers stand for, as the package `datasets` writes them into parquet."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        classes = {column: feature.get("feature", feature) for column, feature in features.items()}
+        return {column: list(kind["names"]) for column, kind in classes.items() if kind.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _named(value: object, names: Sequence[str]) -> object:
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    # Rows without a label have -1.
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
 
 
 _READERS: Mapping[str, Callable[[Path, str], list[Mapping[str, Any]]]] = {

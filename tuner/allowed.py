@@ -11,6 +11,7 @@ from glob import glob
 from pathlib import Path
 
 from studies.errors import FieldError, InvalidInput
+from studies.hub import DATA_PREFIX, without_revision
 from studies.sources import local_path
 from tuner.settings import Settings
 from tuner.spec import StudySpec
@@ -50,8 +51,8 @@ def _allowed(source: str, field: str, patterns: Sequence[str]) -> bool:
     if source.startswith("builtin:"):
         return True
     path = local_path(source, field)
-    if source.startswith("hf:") or (field == "model" and not path.exists()):
-        names = [source.removeprefix("hf:")]
+    if source.startswith(DATA_PREFIX) or (field == "model" and not path.exists()):
+        names = [without_revision(source.removeprefix(DATA_PREFIX))]
     else:
         # A glob counts as the files that it finds now: its text says nothing of the links in it.
         names = [str(Path(found).resolve()) for found in glob(str(path), recursive=True) or [str(path)]]

@@ -14,6 +14,7 @@ from typing import Any
 
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
+from studies.hub import DATA_PREFIX, unpinned
 from studies.space import Fixed
 from tuner.budget import exhausted
 from tuner.db import access_rows, study_rows, trial_rows
@@ -294,7 +295,8 @@ def new_study(checked: CheckedStudy, now: datetime) -> Study:
 
 
 def _made_up_name(spec: StudySpec, study_id: str) -> str:
-    data, model = (source.rstrip("/").rpartition("/")[2].removeprefix("builtin:") for source in (spec.data.train, spec.model))
+    sources = (unpinned(source).rstrip("/") for source in (spec.data.train, spec.model))
+    data, model = (source.rpartition("/")[2].removeprefix("builtin:").removeprefix(DATA_PREFIX) for source in sources)
     return f"{data}-{model}-{study_id[:4]}"[:200]
 
 

@@ -13,12 +13,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from studies.builtin import PREFIX
 from studies.catalog import definition as catalog_definition
 from studies.configurations import allowed_example
 from studies.constraints import Constraint, parse_constraints
 from studies.definition import DataFacts, DataSpec, Definition, Direction, ParamValue
 from studies.errors import FieldError, InvalidInput, known
+from studies.hub import DATA_PREFIX, pinned, unpinned
 from studies.models import ModelFacts
+from studies.sources import local_path
 from studies.space import Choice, FloatRange, IntRange, Space, contains, number, on_grid, parse_space
 from tuner.pruners import PRUNERS, AshaPruner, HyperbandPruner, NoPruner, Pruner, pruner_errors
 from tuner.samplers import SAMPLERS, Sampler, TpeSampler, sampler_errors
@@ -170,13 +173,15 @@ def parse(raw: object) -> StudySpec:
 def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     """Compare `spec` with the catalog, the model and the data; fill in what it leaves to them.
 
+    What it names of the hub is pinned to a commit, so that every trial has the same.
     Raises InvalidInput with every wrong field that can be told: a wrong model does not hide a wrong column.
     """
-    errors: list[FieldError] = []
     definition = catalog_definition(spec.task)
+    spec, errors = _with_pins(spec)
+    not_there = {error.field for error in errors}
     model = ModelFacts()
     try:
-        model = definition.model_facts(spec.model)
+        model = ModelFacts() if "model" in not_there else definition.model_facts(spec.model)
     except InvalidInput as error:
         errors.extend(error.errors)
     auto = spec.parameters == "auto"
@@ -185,7 +190,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     errors.extend(_objective_errors(spec, definition))
     data = None
     try:
-        data = definition.inspect(data_spec(spec), spec.seed) if check_data else None
+        data = definition.inspect(data_spec(spec), spec.seed) if check_data and not_there <= {"model"} else None
     except InvalidInput as error:
         errors.extend(error.errors)
     space: Space = {}
@@ -203,6 +208,38 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     leading, *further = objectives_of(spec)
     complete = spec.model_copy(update={"objective": leading, "further_objectives": further})
     return CheckedStudy(spec=complete, definition=definition, space=space, model=model, data=data, auto=auto)
+
+
+def _with_pins(spec: StudySpec) -> tuple[StudySpec, list[FieldError]]:
+    """The study with the commits of what it names of the hub, and what can't be had of it."""
+    given = {f"data.{part}": source for part in ("train", "validation", "test") if _of_hub(source := getattr(spec.data, part))}
+    pins, errors = dict[str, str](), list[FieldError]()
+    for where, reference in {**({} if _is_here(spec.model) else {"model": spec.model}), **given}.items():
+        try:
+            pins[where] = pinned(reference, where)
+        except InvalidInput as error:
+            errors.extend(error.errors)
+    data = {where.removeprefix("data."): pin for where, pin in pins.items() if where != "model"}
+    named = {"model": pins.get("model", spec.model), "data": spec.data.model_copy(update=data)}
+    return spec.model_copy(update=named), errors
+
+
+def unpinned_spec(spec: StudySpec) -> StudySpec:
+    """The study as people wrote it, with the names of what it takes from the hub."""
+    data = {part: unpinned(source) for part in ("train", "validation", "test") if _of_hub(source := getattr(spec.data, part))}
+    model = spec.model if _is_here(spec.model) else unpinned(spec.model)
+    return spec.model_copy(update={"model": model, "data": spec.data.model_copy(update=data)})
+
+
+def _of_hub(source: object) -> bool:
+    return isinstance(source, str) and source.startswith(DATA_PREFIX)
+
+
+def _is_here(model: str) -> bool:
+    try:
+        return model.startswith(PREFIX) or local_path(model, "model").exists()
+    except InvalidInput:
+        return True
 
 
 def check_search(spec: StudySpec, blocks: int | None) -> StudySpec:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from studies import hub
 from studies.builtin import PREFIX, model_folder
 from studies.models import resolve
 from studies.packages import converted
@@ -22,10 +23,14 @@ from studies.training.ssru import SsruConfig, SsruTranslator
 
 
 def folder_of(reference: str) -> str:
-    """What `from_pretrained` takes for a study's `model`, converted if need be. Raises InvalidInput at `model`."""
+    """The folder that `from_pretrained` takes for a study's `model`, downloaded or converted if need be.
+
+    Raises InvalidInput at `model`.
+    """
     name = reference.removeprefix(PREFIX)
     if not reference.startswith(PREFIX) or name not in _CONVERTERS:
-        return resolve(reference)
+        location = resolve(reference)
+        return location if Path(location).is_dir() else str(hub.model_folder(location))
     folder = converted() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Trials that start at once wait for the first of them.

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from studies.definition import Job
 from studies.errors import InvalidInput, TrialFailure
 from studies.image_classification import read, written
-from studies.models import resolve
+from studies.training.convert import folder_of
 from studies.training.data import Encoded
 from studies.training.models import load_body, load_trained
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
@@ -139,7 +139,7 @@ def _config(reference: str) -> PreTrainedConfig:
     if reference == SMALL_CNN:
         return ResNetConfig(num_channels=1, embedding_size=16, hidden_sizes=[16, 32, 64], depths=[1, 1, 1], layer_type="basic")
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(resolve(reference), trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder_of(reference), trust_remote_code=False)
     except (InvalidInput, OSError, ValueError) as error:
         raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
     return config

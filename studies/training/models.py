@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import is_offline_mode, try_to_load_from_cache
 from peft import PeftModel
 from transformers import (
     AutoConfig,
@@ -45,7 +44,6 @@ def load_classifier(
     quietly()
     try:
         location = folder_of(reference)
-        _check_here(location)
         config = AutoConfig.from_pretrained(location, trust_remote_code=False)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
         _fit_tokenizer(tokenizer, config, max_length)
@@ -81,15 +79,6 @@ def _reason(error: Exception, head: Any) -> str:
         # transformers goes on to list every model there is.
         return f"models of its kind have no head for this task ({head.__name__})"
     return str(error)
-
-
-def _check_here(location: str) -> None:
-    """transformers' own message would send the reader to look after the network."""
-    if not Path(location).is_dir() and is_offline_mode() and not isinstance(try_to_load_from_cache(location, "config.json"), str):
-        raise TrialFailure(
-            "data",
-            f"model {location!r} is not on this machine, and downloads are off; start the worker with HF_HUB_OFFLINE=0 to allow",
-        )
 
 
 def _fit_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, max_length: int) -> None:

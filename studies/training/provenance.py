@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 
 from studies.builtin import PREFIX
 from studies.definition import DataSpec, Job
 from studies.errors import InvalidInput
+from studies.models import resolve
 from studies.splits import Splits
 from studies.training.convert import folder_of
 from studies.training.store import Store
@@ -77,16 +77,13 @@ def revision(reference: str, shared: Path | None = None) -> str | None:
     What was read once is remembered in the folder `shared` for as long as the files stay the same.
     """
     try:
-        location = Path(folder_of(reference))
+        folder = Path(folder_of(reference))
     except InvalidInput:
         return None
-    if location.is_dir():
-        weights = sorted(location.glob("*.safetensors")) or sorted(location.glob("*.npy"))
-        return f"sha256:{_sha256_once(weights, shared)}" if weights else None
-    if reference.startswith(PREFIX):
-        return None
-    cached = try_to_load_from_cache(reference, "config.json")
-    return Path(cached).parent.name if isinstance(cached, str) else None
+    if not reference.startswith(PREFIX) and not Path(resolve(reference)).is_dir():
+        return folder.name  # as the hub's cache names it
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.npy"))
+    return f"sha256:{_sha256_once(weights, shared)}" if weights else None
 
 
 def _sha256_once(files: Sequence[Path], shared: Path | None) -> str:

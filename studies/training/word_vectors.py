@@ -24,7 +24,7 @@ from studies.builtin import model_folder
 from studies.definition import Job
 from studies.errors import InvalidInput, TrialFailure
 from studies.labelled_texts import read
-from studies.models import resolve
+from studies.training.convert import folder_of
 from studies.training.data import encode
 from studies.training.predict import BATCH_SIZE, compute_logits, quietly
 from studies.training.settings import Settings
@@ -199,7 +199,7 @@ def _wanted(known: Sequence[str], texts: Iterable[str]) -> list[int]:
 def _trained_before(
     kind: Kind, reference: str, classes: Sequence[str], settings: Settings
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    folder = resolve(reference)
+    folder = folder_of(reference)
     config = WordVectorConfig.from_pretrained(folder)
     if config.kind != kind:
         raise ValueError(f"it is a {config.kind}, not a {kind}")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy
@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from studies.builtin import MODELS
+from tests.hub import Hub, serving
 
 Write = Callable[[str, Sequence[tuple[str, str]]], str]
 
@@ -60,3 +61,14 @@ def fake_glove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     parquet.write_table(pyarrow.table({"index": words}), folder / "words.parquet")
     monkeypatch.setattr(type(MODELS["glove"].package), "folder", lambda self: folder.parent)
     return "builtin:glove"
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub that may be asked, and an empty cache."""
+    with serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # read when it was imported
+        yield hub

@@ -76,7 +76,7 @@ def test_places_that_hold_no_file(tmp_path: Path) -> None:
     assert "data.train: no file matches" in error_of(tmp_path / "*.csv")
     assert "is a folder; name its files with a glob" in error_of(tmp_path)
     assert "has the ending '.txt', which tells no format; known: .csv, .jsonl, .parquet" in error_of(file(tmp_path, "a.txt", ""))
-    assert "save it as parquet or csv" in error_of("hf:imdb")
+    assert "data.train: data set 'imdb' is not on this machine, and downloads are off" in error_of("hf:imdb")
     assert "data.train: unknown built-in data set 'x'" in error_of("builtin:x")
 
 

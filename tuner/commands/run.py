@@ -27,7 +27,7 @@ from tuner.commands.winner import download_model
 from tuner.errors import ServiceError, TunerError
 from tuner.pool.processes import ProcessPool, end_of, local_worker
 from tuner.settings import Settings
-from tuner.spec import StudySpec, check, facts_of, parse
+from tuner.spec import StudySpec, check, facts_of, parse, unpinned_spec
 
 _START_SECONDS = 60.0
 _FREE_TO_DIFFER = {"name", "notes", "tags", "parallelism"}
@@ -152,7 +152,7 @@ def _complete(spec: StudySpec) -> StudySpec:
 
 
 def _content(spec: StudySpec) -> dict[str, Any]:
-    content = spec.model_dump(mode="json", exclude=_FREE_TO_DIFFER)
+    content = unpinned_spec(spec).model_dump(mode="json", exclude=_FREE_TO_DIFFER)
     if spec.parameters == "auto":
         task = definition(spec.task)
         content["parameters"] = task.auto_space(task.model_facts(spec.model))

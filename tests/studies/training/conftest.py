@@ -25,6 +25,11 @@ MakeJob = Callable[..., Job]
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a BERT of 3 blocks of width 32, with random weights, and a tokenizer that knows our words."""
     folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_model(folder)
+    return str(folder)
+
+
+def write_tiny_model(folder: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLERS, *(word for group in WORDS.values() for word in group)]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=32)
     torch.manual_seed(0)
@@ -39,7 +44,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_a_large_checkpoint_within_an_epoch_is_left_out_unless_the_trial_is_told
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("studies.training.loop.worth_keeping", lambda state, seconds: False)
-    undisturbed, observer = Observer(), Observer(stop_at=1)
+    undisturbed, observer = Observer(), Observer(stop_at=0.5)
     undisturbed.train(replace(make_job(epochs=3), eval_every=0.5))
     assert [checkpoint.epoch for checkpoint in undisturbed.checkpoints] == [1.0, 2.0]
     assert observer.train(replace(make_job(epochs=3), eval_every=0.5)).stopped == "preempted"
