@@ -19,7 +19,7 @@ from studies.errors import InvalidInput
 
 DATA_PREFIX = "hf:"
 _NAME = r"\w[\w.-]{0,95}"
-_REFERENCE = re.compile(rf"({_NAME}(?:/{_NAME}){{0,2}})(?:@(\w[\w./-]{{0,199}}))?")
+_REFERENCE = re.compile(rf"({_NAME}(?:/{_NAME}){{0,2}})(?:@({_NAME}(?:/{_NAME}){{0,3}}))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PINNED = re.compile(r"@[0-9a-f]{40}$")
 _SECONDS = 20.0  # for an answer of the hub

@@ -96,6 +96,6 @@ def test_names_of_models(text: str) -> None:
     assert repository(text, "model") is not None
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c", "../up", "org/name@", "org /name", "/abs", "a@../b"])
+@pytest.mark.parametrize("text", ["", "a/b/c", "../up", "org/name@", "org /name", "/abs", "a@../b", "a@v/../../b", "a@/b"])
 def test_what_is_no_name_of_a_model(text: str) -> None:
     assert repository(text, "model") is None
