@@ -36,6 +36,7 @@ STATE_MARKS: Mapping[str, tuple[str, str]] = {
 }
 OUTLINE = {"width": 0.5, "color": "rgba(128,128,128,0.7)"}  # keeps the points of the colour scale apart where they overlap
 MAX_POINTS = 500  # in one trace: what a browser draws again while a study is live
+FEWER_POINTS = 300  # of more than that, where some have to be left out anyway
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class FigureInput:
 
     def thinned(self, trials: Sequence[Trial], most: int = 0) -> list[Trial]:
         """At most `most` of `trials` (0: as many as a trace may have), evenly spread, and those to be kept."""
-        few = thinned(trials, most or MAX_POINTS)
+        few = thinned(trials, most)
         taken = {trial.number for trial in few}
         added = [trial for trial in trials if trial.number in self.kept and trial.number not in taken]
         return sorted([*few, *added], key=lambda trial: trial.number) if added else few
@@ -94,14 +95,21 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
+def pale(colour: str) -> str:
+    """A colour for what matters less. An opacity would have a browser put each point on a layer of its own."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.7)"
+
+
 def label(value: object, longest: int = 40) -> str:
     """User text for plotly, which would read `<b>` and `<a>` in it as markup."""
     text = f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
     return html.escape(text if len(text) <= longest else text[: longest - 1] + "…", quote=False)
 
 
-def thinned(items: Sequence[T], most: int = MAX_POINTS) -> list[T]:
-    """At most `most` of `items`, evenly spread, the first and the last among them."""
+def thinned(items: Sequence[T], most: int = 0) -> list[T]:
+    """At most `most` of `items` (0: as many as a trace may have), evenly spread, the first and the last among them."""
+    most = most or (MAX_POINTS if len(items) <= MAX_POINTS else FEWER_POINTS)
     if len(items) <= most:
         return list(items)
     step = (len(items) - 1) / (most - 1)

@@ -20,6 +20,7 @@ from api.dashboard.figure_base import (
     empty,
     finite,
     label,
+    pale,
     rounded,
     thinned,
 )
@@ -63,7 +64,7 @@ def _state_points(state: str, trials: Sequence[Trial]) -> go.Scatter:
         x=[trial.number for trial in trials],
         y=[rounded(trial.value) for trial in trials],
         customdata=[trial.number for trial in trials],
-        marker={"color": colour, "symbol": symbol, "size": 8, "line": OUTLINE, "opacity": 1 if state == "completed" else 0.7},
+        marker={"color": colour if state == "completed" else pale(colour), "symbol": symbol, "size": 8, "line": OUTLINE},
         hovertemplate="trial %{x}: %{y:.4g}",
     )
 

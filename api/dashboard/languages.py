@@ -1,7 +1,7 @@
-"""The languages of the pages: English is what the pages are written in, every other is one table from English text to its own.
+"""The languages of the pages: English is what the pages are written in, every other is two tables from English to its own.
 
-A table is a JSON file in `texts/`; the page carries it to its scripts. What the service itself says (refusals, reasons, logs)
-stays English, as it is the same for programs.
+A table is a JSON file in `texts/`; the page carries it to its scripts. The service itself (refusals, reasons, actions) speaks
+English to programs and people alike; a page says its sentences by a table of their own, whose entries may have places to fill.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ def texts_in(language: str) -> Mapping[str, str]:
         return {}
     texts: dict[str, str] = json.loads((_FOLDER / f"{language}.json").read_text("utf-8"))
     return texts
+
+
+@cache
+def sentences_in(language: str) -> Mapping[str, str]:
+    """What the service says → the same in `language`; `{name}` stands for what differs each time. Empty for English."""
+    if language == "en":
+        return {}
+    sentences: dict[str, str] = json.loads((_FOLDER / f"{language}-service.json").read_text("utf-8"))
+    return sentences
 
 
 def language_of(request: Request) -> str:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.templating import Jinja2Templates
 
-from api.dashboard.languages import LANGUAGE_COOKIE, LANGUAGES, language_of, texts_in
+from api.dashboard.languages import LANGUAGE_COOKIE, LANGUAGES, language_of, sentences_in, texts_in
 from api.dashboard.static_files import own_version, plotly_version, static_files
 from api.deps import ServiceDep, base_path, get_study, get_trial, identify, public, requires
 from tuner.errors import NotFound
@@ -119,6 +119,7 @@ def _page(request: Request, template: str, visitor: Token | None, status: int = 
         "language": language,
         "languages": LANGUAGES,
         "texts": texts,
+        "sentences": sentences_in(language),
         "t": lambda text: texts.get(text, text),
     }
     # The page itself holds no data and no secret, but which files it loads changes with an upgrade.

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Site, Visitor
 from tests.browser.scene import Player
 from tests.simulation import start_study
+from tuner.lifecycle import Actor
 from tuner.service import utc_now
 
 pytestmark = pytest.mark.browser
@@ -91,3 +92,16 @@ def test_a_page_that_is_not_there_leads_on(site: Site, admin: Visitor) -> None:
     admin.forgive("404")
     page.get_by_role("link", name="list of studies").click()
     expect(page.locator("h1")).to_have_text("Studies")
+
+
+def test_what_the_service_says_is_said_in_the_language_of_the_page(site: Site, visitor: Visitor) -> None:
+    study = start_study(site.service, utc_now(), name="paused")
+    site.service.lifecycle.pause(study.id, actor=Actor(), now=utc_now())
+    visitor.sign_in(site)
+    page = visitor.open(site, f"/studies/{study.id}?lang=zh")
+    expect(page.locator("#reason")).to_have_text("由用户暂停")
+    page.get_by_label("条件").fill("height>2")
+    expect(page.locator("#where-wrong")).to_contain_text("未知的列 'height'；可用：attempt")
+    visitor.forgive("422")
+    visitor.open(site, "/audit")
+    expect(page.locator("#rows")).to_contain_text("暂停研究")

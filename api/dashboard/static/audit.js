@@ -2,7 +2,7 @@
 
 import { byId, el, replaceContent, root, show, written } from "./dom.js";
 import { when } from "./format.js";
-import { counted, t } from "./i18n.js";
+import { counted, said, t } from "./i18n.js";
 import { follow } from "./live.js";
 import { get } from "./rest.js";
 import { allowed, may } from "./roles.js";
@@ -41,7 +41,7 @@ function render(total) {
 function row(entry) {
   return el("tr", {},
     el("td", { "data-label": t("When") }, when(entry.at)),
-    el("td", { "data-label": t("What") }, el("code", {}, entry.action)),
+    el("td", { "data-label": t("What") }, el("code", { title: entry.action }, said(entry.action))),
     el("td", { "data-label": t("To what") }, subject(entry)),
     el("td", { "data-label": t("Who") }, entry.token_id ? el("span", {}, t(entry.role ?? ""), el("span", { class: "muted" }, ` ${entry.token_id}`)) : t("the service")),
     el("td", { "data-label": t("From") }, entry.address ?? "–"),

@@ -1,7 +1,7 @@
 // Draws the service's figures with plotly, in the colours and the language of the page, with the marked trials standing out.
 
 import { withMarks } from "./figure_marks.js";
-import { t } from "./i18n.js";
+import { said } from "./i18n.js";
 import { plotly } from "./plotly.js";
 import { getText } from "./rest.js";
 import { mark, marked, onMarks, toggle } from "./selection.js";
@@ -32,15 +32,17 @@ function themed(layout, { width, height }) {
   for (const name of ["xaxis", "yaxis"]) {
     result[name] = { ...axis, automargin: true, ...layout[name] };
     const title = layout[name]?.title?.text;
-    if (title) result[name].title = { ...layout[name].title, text: t(title) };
+    if (title) result[name].title = { ...layout[name].title, text: said(title) };
   }
-  result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, text: t(annotation.text), bgcolor: colour("--card") }));
+  result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, text: said(annotation.text), bgcolor: colour("--card") }));
   // plotly takes the room of such a legend after it has shared out the height between plot and labels: upright labels of
   // dates and a legend of four lines left a low figure less than nothing, and it failed.
   const below = { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 }, minreducedheight: PLOT_HEIGHT + LEGEND_HEIGHT };
   if (width <= NARROW) {
     Object.assign(result, below);
-    if (result.xaxis.type === "date") Object.assign(result.xaxis, { nticks: 4, tickangle: 0 });
+    for (const axis of [result.xaxis, result.yaxis]) axis.title = { ...axis.title, font: { size: 11 } };
+    if (result.xaxis.type === "date") Object.assign(result.xaxis, { nticks: 3, tickangle: 0 });
+    result.font.size = 10;
   }
   return result;
 }
@@ -52,6 +54,14 @@ function local(time) {
 }
 
 const localTimes = (trace) => (trace.base ? { ...trace, base: trace.base.map(local) } : trace);
+
+const TOLD = ["name", "hovertemplate"];
+
+// A trace with what it says in the page's language.
+function inWords(trace) {
+  const words = Object.fromEntries(TOLD.filter((key) => trace[key]).map((key) => [key, said(trace[key])]));
+  return { ...trace, ...words, ...(Array.isArray(trace.hovertext) ? { hovertext: trace.hovertext.map(said) } : {}) };
+}
 
 const sizeOf = (plot) => ({ width: plot.clientWidth, height: plot.clientHeight });
 
@@ -87,7 +97,7 @@ async function put(panel) {
   const { data, layout } = changed ? changed(figure) : figure;
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--text").trim();
   const timed = layout.xaxis?.type === "date" ? data.map(localTimes) : data;
-  const named = timed.map((trace) => (trace.name ? { ...trace, name: t(trace.name) } : trace));
+  const named = timed.map((trace) => (trace.name ? inWords(trace) : trace));
   const look = themed(layout, shown.size);
   if (data.length < 2) look.showlegend ??= false; // also once the marks are a second trace
   await Plotly.react(plot, selects ? withMarks(named, marked(), ink) : named, look, CONFIG);
@@ -112,7 +122,7 @@ function listen(plot) {
 export async function draw(panel, figure, { changed = null, selects = false } = {}) {
   const plot = panel.querySelector(".plot");
   const note = panel.querySelector(".note");
-  note.textContent = figure.layout.title?.subtitle?.text ?? "";
+  note.textContent = said(figure.layout.title?.subtitle?.text ?? "");
   note.hidden = !note.textContent;
   drawn.set(panel, { figure, changed, selects });
   await put(panel);

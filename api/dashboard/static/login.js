@@ -1,6 +1,7 @@
 // The token goes to the service once and comes back as a cookie that scripts can't read.
 
 import { byId, root, show } from "./dom.js";
+import { said } from "./i18n.js";
 
 byId("login").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -13,7 +14,7 @@ byId("login").addEventListener("submit", async (event) => {
     return;
   }
   const problem = await response.json().catch(() => ({}));
-  message.textContent = problem.detail || `The service answered ${response.status}.`;
+  message.textContent = said(problem.detail) || `The service answered ${response.status}.`;
   show(message, true);
 });
 

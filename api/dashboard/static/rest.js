@@ -1,6 +1,7 @@
-// The REST API. A refusal becomes an error whose message is the service's own sentence.
+// The REST API. A refusal becomes an error whose message is the service's own sentence, in the page's language where that is known.
 
 import { byId, root } from "./dom.js";
+import { said } from "./i18n.js";
 
 const API = `${root}/api/v1`;
 
@@ -11,9 +12,11 @@ export const studyApi = (studyId) => `/studies/${encodeURIComponent(studyId)}`;
 // `errors` are the wrong fields of a refused body: [{field, message}].
 export class Refusal extends Error {
   constructor(status, problem) {
-    super(problem.detail || problem.title || `the service answered ${status}`);
+    const errors = (problem.errors ?? []).map(({ field, message }) => ({ field, message: said(message) }));
+    const wrong = errors.map(({ field, message }) => `${field}: ${message}`).join("; ");
+    super(wrong || said(problem.detail || problem.title) || `the service answered ${status}`);
     this.status = status;
-    this.errors = problem.errors ?? [];
+    this.errors = errors;
   }
 }
 
@@ -56,7 +59,7 @@ export const remove = (url) => send("DELETE", url);
 
 export function alertUser(error) {
   const box = byId("alert");
-  box.textContent = error ? error.message : "";
+  box.textContent = error ? said(error.message) : "";
   box.hidden = !error;
 }
 

@@ -6,7 +6,7 @@ import { studyFigures } from "./study_figures.js";
 import { notesEditor } from "./study_notes.js";
 import { overviewTiles, settings } from "./study_overview.js";
 import { badge, byId, replaceContent, show } from "./dom.js";
-import { counted } from "./i18n.js";
+import { counted, said } from "./i18n.js";
 import { follow } from "./live.js";
 import { alertUser, get, getResponse, studyApi } from "./rest.js";
 import { trialsTable } from "./trials_table.js";
@@ -27,12 +27,13 @@ const notes = notesEditor(control);
 marksBar(studyId);
 follow(`${api}/events`, refresh);
 
+// All that changes in one go: each time something does, the browser paints the page with its figures anew.
 async function refresh() {
-  const response = await getResponse(api);
+  const [response, page] = await Promise.all([getResponse(api), table.ask()]);
   etag = response.headers.get("ETag");
   study = await response.json();
+  table.show(study, page);
   showStudy();
-  await table.refresh(study);
   figures.refresh(study).catch(alertUser);
   await refreshUsage();
 }
@@ -49,7 +50,7 @@ function showStudy() {
   byId("state").replaceChildren(badge(study.state));
   const rows = study.facts?.train_rows ? ` · ${counted(study.facts.train_rows, "{n} training row", "{n} training rows")}` : "";
   byId("about").textContent = `${study.task} · ${study.model} · ${study.data.train}${rows}`;
-  byId("reason").textContent = study.reason ?? "";
+  byId("reason").textContent = said(study.reason ?? "");
   // A study that ran to its end needs no explanation.
   show(byId("reason"), Boolean(study.reason) && study.state !== "completed");
   replaceContent(byId("tiles"), overviewTiles(study, usage));

@@ -10,7 +10,7 @@ import { reshaped } from "./smoothing.js";
 import { setViewState, viewState } from "./view_state.js";
 
 // A figure of many trials takes the service and the browser long: it is drawn again after so many times what it took, at most.
-const PATIENCE = 10;
+const PATIENCE = 20;
 const LONGEST_PAUSE = 30_000; // milliseconds
 const CUT = /\d/; // a note with numbers says that something was left out
 

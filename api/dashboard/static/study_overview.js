@@ -2,7 +2,7 @@
 
 import { badge, el, facts, tile, trialPath } from "./dom.js";
 import { duration, hours, param, range, score, when } from "./format.js";
-import { counted, t } from "./i18n.js";
+import { counted, said, t } from "./i18n.js";
 import { firstObjective, objectives } from "./objective.js";
 
 const STATES = ["running", "waiting", "completed", "pruned", "stopped", "failed"];
@@ -39,7 +39,7 @@ function progressTile(study, usage) {
   const { counts } = study;
   const ended = counts.completed + counts.pruned + counts.stopped + counts.failed;
   const limit = study.budget.trials;
-  const kinds = Object.entries(usage?.failures ?? {}).map(([kind, count]) => `${kind} ${count}`).join(", ");
+  const kinds = Object.entries(usage?.failures ?? {}).map(([kind, count]) => `${said(kind)} ${count}`).join(", ");
   return tile(t("Progress"), `${ended}${limit ? ` / ${limit}` : ""}`,
     study.progress === null ? null : el("progress", { max: 1, value: study.progress, "aria-label": t("Progress") }),
     el("p", { class: "counts" }, STATES.filter((state) => counts[state] > 0).map((state) => {

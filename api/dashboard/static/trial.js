@@ -4,7 +4,7 @@ import { attentionMaps } from "./attention_maps.js";
 import { badge, byId, el, facts, replaceContent, setOptions, show, tile, trialPath } from "./dom.js";
 import { draw } from "./figure.js";
 import { bytes, duration, param, score, when } from "./format.js";
-import { counted, language, t } from "./i18n.js";
+import { counted, language, said, t } from "./i18n.js";
 import { follow } from "./live.js";
 import { firstObjective } from "./objective.js";
 import { reproduction } from "./reproduce.js";
@@ -52,7 +52,7 @@ async function refresh() {
 function showTrial() {
   byId("state").replaceChildren(badge(trial.state));
   byId("about").textContent = { sampled: t("drawn by the sampler"), default: t("the untuned default"), literature: t("recommended by the literature"), enqueued: t("given by a user") }[trial.origin] ?? trial.origin;
-  byId("reason").textContent = trial.reason ?? "";
+  byId("reason").textContent = said(trial.reason ?? "");
   show(byId("reason"), Boolean(trial.reason));
   showFailure(trial.failure);
   byId("tiles").replaceChildren(...tiles());
@@ -85,7 +85,7 @@ function tiles() {
 
 function showFailure(failure) {
   show(byId("failure"), Boolean(failure));
-  if (failure) byId("failure").replaceChildren(el("strong", {}, t("Failed: {kind}", failure)), el("pre", { tabindex: 0, dir: "auto" }, failure.message ?? ""));
+  if (failure) byId("failure").replaceChildren(el("strong", {}, t("Failed: {kind}", { kind: said(failure.kind) })), el("pre", { tabindex: 0, dir: "auto" }, said(failure.message ?? "")));
 }
 
 const ofMachine = (point) => RESOURCES.test(`${point.name}/`) || RESOURCES.test(point.name);
@@ -175,7 +175,7 @@ function showAttempts(attempts) {
       el("tbody", {}, attempts.map((attempt) => el("tr", {},
         el("td", {}, String(attempt.attempt)), el("td", {}, placeOf(attempt)), el("td", {}, when(attempt.granted_at)),
         el("td", {}, attempt.ended_at ? duration((new Date(attempt.ended_at) - new Date(attempt.granted_at)) / 1000) : "–"),
-        el("td", {}, badge(attempt.outcome ?? "running")), el("td", { dir: "auto" }, attempt.message ?? (attempt.outcome ? "–" : t("still runs"))))))));
+        el("td", {}, badge(attempt.outcome ?? "running")), el("td", { dir: "auto" }, said(attempt.message) ?? (attempt.outcome ? "–" : t("still runs"))))))));
 }
 
 function showArtifacts(artifacts) {

@@ -1,8 +1,8 @@
 // The table of trials: sorted, filtered and paged by the service, so that it stays small whatever the study.
 
-import { badge, byId, el, replaceContent, settled, show, trialPath } from "./dom.js";
+import { badge, byId, el, replaceContent, settled, show as setVisible, trialPath } from "./dom.js";
 import { duration, param, score, when } from "./format.js";
-import { counted, t } from "./i18n.js";
+import { counted, said, t } from "./i18n.js";
 import { alertUser, get } from "./rest.js";
 import { marked, onMarks, toggle } from "./selection.js";
 import { firstObjective } from "./objective.js";
@@ -37,32 +37,39 @@ export function trialsTable(api, studyId) {
   function turn(values, keepTrail = false) {
     if (!keepTrail) before.length = 0;
     setViewState(values);
-    refresh(study).catch(alertUser);
+    ask().then((page) => show(study, page)).catch(alertUser);
   }
 
-  async function refresh(newest) {
-    study = newest;
+  // The page of trials that the controls ask for; null if they ask for another one meanwhile, or for what is refused.
+  async function ask() {
     const query = new URLSearchParams({ limit: PAGE });
     for (const name of ["sort", "state", "where", "cursor"]) if (viewState(name)) query.set(name, viewState(name));
     asked += 1;
     const mine = asked;
-    let page = null;
     try {
-      page = await get(`${api}/trials?${query}`);
+      const page = await get(`${api}/trials?${query}`);
+      return mine === asked ? page : null;
     } catch (error) {
       if (error.status !== REFUSED || !viewState("where")) throw error;
       byId("where-wrong").textContent = error.message;
-      show(byId("where-wrong"), true);
-      return;
+      setVisible(byId("where-wrong"), true);
+      return null;
     }
-    if (mine !== asked) return; // a newer question is on its way
-    show(byId("where-wrong"), false);
+  }
+
+  function show(newest, page) {
+    study = newest;
+    if (page) showCount(page);
+    render();
+  }
+
+  function showCount(page) {
+    setVisible(byId("where-wrong"), false);
     ({ next, items } = page);
-    show(byId("trials-back"), Boolean(viewState("cursor")));
-    show(byId("trials-next"), Boolean(next));
+    setVisible(byId("trials-back"), Boolean(viewState("cursor")));
+    setVisible(byId("trials-next"), Boolean(next));
     const filtered = viewState("where") || viewState("state");
     byId("trials-count").textContent = page.total ? counted(page.total, "{n} trial", "{n} trials") : filtered ? t("No trial is so") : t("No trial yet: they show up once a worker asks for them");
-    render();
   }
 
   function render() {
@@ -117,7 +124,7 @@ export function trialsTable(api, studyId) {
       { key: "epoch", sort: "epoch", title: t("Epoch"), number: true, cell: (trial) => (trial.epoch === null ? "–" : param(trial.epoch)), usual: true },
       { key: "seconds", sort: "seconds", title: t("Time"), number: true, cell: (trial) => duration(trial.seconds), usual: true },
       { key: "attempt", sort: "attempt", title: t("Attempts"), number: true, cell: (trial) => String(trial.attempt), usual: false },
-      { key: "failure", title: t("Failure"), cell: (trial) => trial.failure?.kind ?? "–", usual: false },
+      { key: "failure", title: t("Failure"), cell: (trial) => said(trial.failure?.kind) ?? "–", usual: false },
       { key: "finished_at", sort: "finished_at", title: t("Ended"), cell: (trial) => when(trial.finished_at), usual: true },
     ];
   }
@@ -159,5 +166,5 @@ export function trialsTable(api, studyId) {
     byId("trials-title").scrollIntoView({ block: "start" });
   }
 
-  return { refresh, filter };
+  return { ask, show, filter };
 }
