@@ -114,7 +114,8 @@ def package_descriptions(translated: Path) -> Iterator[Row]:
     english = translated.with_name(re.sub(r"Translation-.*", "Translation-en", translated.name))
     sources = dict(_synopses(english)) if english.is_file() else {}
     for checksum, target in _synopses(translated):
-        if checksum in sources and sources[checksum] != target:
+        # A few descriptions were begun and left empty.
+        if target and checksum in sources and sources[checksum] != target:
             yield {"source": sources[checksum], "target": target}
 
 

@@ -10,6 +10,7 @@ ADDRESSES = "<A><S><Number>1</Number> <Street>Main St</Street></S><S></S></A>"
 ARTICLE = "Boeing wins $4bn deal\n\nThe maker said Boeing would get $4bn. Wins are rare."
 ENGLISH = "Package: x\nDescription-md5: 01\nDescription-en: a tool\n long text\n\nDescription-md5: 02\nDescription-en: same\n"
 FRENCH = "Description-md5: 02\nDescription-fr: same\n\nDescription-md5: 01\nDescription-fr: un outil\n"
+EMPTY = "\nDescription-md5: 03\nDescription-%s: %s\n"
 
 
 def test_labelled_sequences_of_a_source_archive(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_texts_between_lines_of_percent(tmp_path: Path) -> None:
 
 
 def test_descriptions_are_brought_together_by_their_checksum(tmp_path: Path) -> None:
-    (tmp_path / "deb_Translation-en").write_text(ENGLISH, encoding="utf-8")
-    (tmp_path / "deb_Translation-fr").write_text(FRENCH, encoding="utf-8")
-    # One that is the same in both languages was not translated.
+    (tmp_path / "deb_Translation-en").write_text(ENGLISH + EMPTY % ("en", "a game"), encoding="utf-8")
+    (tmp_path / "deb_Translation-fr").write_text(FRENCH + EMPTY % ("fr", ""), encoding="utf-8")
+    # One that is the same in both languages, or empty in the other, was not translated.
     assert list(package_descriptions(tmp_path / "deb_Translation-fr")) == [{"source": "a tool", "target": "un outil"}]
