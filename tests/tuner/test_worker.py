@@ -41,9 +41,11 @@ def test_a_job_holds_all_that_the_lease_says(tmp_path: Path) -> None:
     lease = lease_of(seed=5, objective={"metric": "loss"}, data={"train": "x.csv", "columns": {"label": "answer"}})
     with Client("http://127.0.0.1:9", "none") as client:
         job = job_of(LeasedTrial(client, lease), Slot(index=0, gpus=(), threads=2), tmp_path, "cpu")
+        of_two = job_of(LeasedTrial(client, lease), Slot(index=0, gpus=tuple(GPUS[:2]), threads=2), tmp_path, "cuda")
     assert (job.metric, job.direction, job.params, job.data_seed, job.seed) == ("loss", "minimize", {"epochs": 2}, 5, 99)
     assert (job.fingerprint, job.device, job.threads, job.folder) == ("f", "cpu", 2, tmp_path)
     assert job.data.columns == {"text": "text", "label": "answer"}
+    assert (job.ranks, of_two.ranks) == (1, 2), "a process for each GPU"
 
 
 def test_a_worker_waits_for_an_answer_that_makes_sense(tmp_path: Path) -> None:
