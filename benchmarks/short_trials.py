@@ -1,6 +1,6 @@
 """Where a worker's time goes in a study of short trials: training and evaluation, or everything around them.
 
-    python -m benchmarks.short_trials [--task text|digits] [--trials 12] [--json FILE]
+    python -m benchmarks.short_trials [--task text|digits] [--trials 12] [--threads 2] [--json FILE]
 
 A real `tuner serve` and a real `tuner worker` with one slot run a study whose trials differ in rate and depth. Its first
 trial fills what the others find, so it is left out. Prints the mean seconds of a trial by part, and the share of training and
@@ -43,11 +43,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=("text", "digits"), default="text")
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     body = TEXT if options.task == "text" else DIGITS
     body = body | {"sampler": {"name": "random"}, "pruner": {"name": "none"}, "budget": {"trials": options.trials}}
-    trials = finished_trials(body)
+    trials = finished_trials(body, options.threads)
     parts = parts_of(trials)
     whole = sum(parts.values())
     for part, seconds in parts.items():
@@ -57,11 +58,11 @@ def main() -> None:
         options.json.write_text(json.dumps({"task": options.task, "parts": parts, "trials": len(trials) - 1}, indent=2) + "\n")
 
 
-def finished_trials(body: dict[str, Any]) -> list[dict[str, Any]]:
+def finished_trials(body: dict[str, Any], threads: int) -> list[dict[str, Any]]:
     """The trials of a study that ran to its end, by number."""
     with tuner_server() as server, Client(server.url, server.token) as client:
         os.environ["TUNER_HOME"] = str(server.home)
-        study = trained(server, client, client.post("/studies", body)["id"])[0]["id"]
+        study = trained(server, client, client.post("/studies", body)["id"], cores=threads)[0]["id"]
         trials: list[dict[str, Any]] = client.get(f"/studies/{study}/trials", sort="number", limit=1000)["items"]
         failed = [trial["failure"] for trial in trials if trial["state"] != "completed"]
         if failed:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from studies.definition import ParamValue
-from tuner.records import Facts, Study, Trial
+from tuner.records import Facts, Prior, Study, Trial
 from tuner.search import Search
 from tuner.spec import parse
 
@@ -97,7 +97,7 @@ PROBLEMS = {
 class InMemory:
     """A study whose trials are only in memory: the service's search without its database."""
 
-    def __init__(self, space: Params, sampler: Params, seed: int) -> None:
+    def __init__(self, space: Params, sampler: Params, seed: int, priors: Sequence[Prior] = ()) -> None:
         body = {"task": "text-classification", "model": "m", "data": {"train": "d"}, "parameters": space, "sampler": sampler}
         spec = parse(body | {"seed": seed, "pruner": {"name": "none"}})
         facts = Facts(blocks=6)
@@ -108,6 +108,7 @@ class InMemory:
             ),
             [],
             {},
+            priors,
         )  # fmt: skip
         self.asked = 0
 

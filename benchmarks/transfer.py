@@ -15,7 +15,8 @@ from benchmarks.simulated import FINE_TUNING_SPACE, InMemory, Params, fine_tunin
 from studies.catalog import definition
 from studies.configurations import Configuration, draw
 from studies.space import parse_space
-from tuner.starts import taken_over
+from tuner.records import Prior
+from tuner.starts import related, taken_over
 
 TASKS = range(1, 7)
 EARLIER_TRIALS, MOST_TRIALS = 30, 100
@@ -23,12 +24,20 @@ SHARES = (0.8, 0.9, 0.95, 0.98)
 DEFAULT: Configuration = {"learning_rate": 5e-5, "batch_size": 8, "epochs": 3, "frozen_layers": 0, "optimizer": "adamw"}
 
 
+Run = list[tuple[float, Configuration]]
+
+
 def search(
-    score: Callable[[Params], float], first: Sequence[Configuration], seed: int, trials: int, target: float = 2.0
-) -> list[tuple[float, Configuration]]:
+    score: Callable[[Params], float],
+    first: Sequence[Configuration],
+    seed: int,
+    trials: int,
+    target: float = 2.0,
+    priors: Sequence[Prior] = (),
+) -> Run:
     """A study with the default sampler, until the target or the last trial."""
-    study = InMemory(FINE_TUNING_SPACE, {"name": "tpe"}, seed)
-    done: list[tuple[float, Configuration]] = []
+    study = InMemory(FINE_TUNING_SPACE, {"name": "tpe"}, seed, priors)
+    done: Run = []
     for number in range(trials):
         _, params = study.ask(first[number] if number < len(first) else None)
         study.tell(number, params, score(params))
@@ -38,8 +47,8 @@ def search(
     return done
 
 
-def best_first(run: Sequence[tuple[float, Configuration]]) -> list[Configuration]:
-    return [params for _, params in sorted(run, key=lambda pair: -pair[0])]
+def best_first(run: Run) -> list[Prior]:
+    return [Prior(params=params, value=score, source="") for score, params in sorted(run, key=lambda pair: -pair[0])]
 
 
 def main() -> None:
@@ -59,10 +68,12 @@ def main() -> None:
     counts: dict[tuple[str, float], list[int]] = {}
     for task, seed in earlier:
         ranked = [earlier[other, seed] for other in TASKS if other != task]
-        default, best = bounds[task]
-        targets = {share: default + share * (best - default) for share in SHARES}
-        for name, first in (("cold", [DEFAULT]), ("warm", [DEFAULT, *taken_over(ranked)])):
-            run = search(fine_tuning(task), first, seed, MOST_TRIALS, max(targets.values()))
+        default, highest = bounds[task]
+        targets = {share: default + share * (highest - default) for share in SHARES}
+        best = taken_over([[dict(prior.params) for prior in priors] for priors in ranked])
+        told = [prior for priors in ranked for prior in related(priors, of=len(ranked))]
+        for name, first, priors in (("cold", [DEFAULT], []), ("warm", [DEFAULT, *best], told)):
+            run = search(fine_tuning(task), first, seed, MOST_TRIALS, max(targets.values()), priors)
             for share, target in targets.items():
                 reached = next((number for number, (score, _) in enumerate(run, 1) if score >= target), MOST_TRIALS)
                 counts.setdefault((name, share), []).append(reached)

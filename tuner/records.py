@@ -74,6 +74,8 @@ class Prior:
     params: Mapping[str, ParamValue]
     value: float  # of this study's objective
     source: str  # the study's name and the trial's number
+    # Of another problem, whose values can't be compared: whether it was among the best there. None: of the same problem.
+    good: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

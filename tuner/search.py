@@ -63,7 +63,7 @@ class Search:
     ) -> None:
         """`trials` are all of the study by number, `reports` their validation scores of the pruner's metric by step.
 
-        `priors` are trials of earlier studies, known to the sampler only.
+        `priors` are trials of earlier studies, known to the sampler only, and of those of other problems only to TPE.
         """
         self.spec = study.spec
         self.space = space_of(study.spec, study.facts.blocks)
@@ -76,7 +76,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of each parameter drawn by itself
         # The storage is ours, so that trials can be reported to by number without a live Trial object: in a storage of one
         # study, Optuna's trial id is the trial's number after those of earlier studies.
-        self._offset = len(priors)
+        self._offset = sum(prior.good is None for prior in priors)
         self._storage = Memory(self._distributions)
         self._directions = [objective.direction or "maximize" for objective in objectives_of(study.spec)]
         self._optuna = optuna.create_study(storage=self._storage, directions=self._directions)
@@ -85,7 +85,11 @@ class Search:
         self._defaults = catalog_definition(study.spec.task).completed({})
         self.memory = MemoryGuard(self._defaults, study.facts.blocks)
         for prior in priors:
-            self._storage.remember(self._frozen(prior.params, OptunaState.COMPLETE, [prior.value]))
+            frozen = self._frozen(prior.params, OptunaState.COMPLETE, [prior.value])
+            if prior.good is None:
+                self._storage.remember(frozen)
+            elif frozen.state is OptunaState.COMPLETE:
+                self._storage.relate(frozen, good=prior.good)
         self._outside: set[int] = set()  # trials that the present space does not contain
         for trial in trials:
             known = trial.as_first_ended

@@ -39,6 +39,7 @@ class Memory(optuna.storages.InMemoryStorage):
         self._columns = {name: column for column, name in enumerate(space)}
         # A row a trial and a column a parameter, as Optuna represents values internally; NaN where there is none.
         self._points = np.full((64, len(space)), np.nan)
+        self._related: dict[bool, list[NDArray[np.float64]]] = {True: [], False: []}  # such rows of other problems, by good
         self._open: set[int] = set()
         self._ended: list[int] = []  # numbers, those of failed trials aside: no sampler looks at them
         self._scattered: list[tuple[int, int]] = []  # the same in an order of which every beginning is spread evenly
@@ -61,10 +62,26 @@ class Memory(optuna.storages.InMemoryStorage):
         good = {number for *_, number in self._ranked[:count]}
         return sorted(good), sorted(shown - good - {but})
 
-    def points(self, numbers: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
-        """A row for each of the trials that has all of the parameters, which are the columns."""
-        rows, columns = np.array(numbers, dtype=np.intp), np.array([self._columns[name] for name in names])
-        found = self._points[rows[:, None], columns]
+    @property
+    def has_related(self) -> bool:
+        """Whether anything is known from other problems."""
+        return bool(self._related[True])
+
+    def relate(self, trial: FrozenTrial, *, good: bool) -> None:
+        """Note a trial of a related problem: whether it was good there says something of where to look here."""
+        row = np.full(len(self._columns), np.nan)
+        for name, value in trial.params.items():
+            row[self._columns[name]] = trial.distributions[name].to_internal_repr(value)
+        self._related[good].append(row)
+
+    def points(self, numbers: Sequence[int], names: Sequence[str], *, good: bool) -> NDArray[np.float64]:
+        """A row for each of the trials that has all of the parameters, which are the columns; related good (or other) ones first.
+
+        So they count as the oldest: they weigh the less the more trials of its own a study has.
+        """
+        related = np.reshape(self._related[good], (len(self._related[good]), len(self._columns)))
+        rows = np.concatenate([related, self._points[np.array(numbers, dtype=np.intp)]])
+        found = rows[:, [self._columns[name] for name in names]]
         complete: NDArray[np.float64] = found[~np.isnan(found).any(axis=1)]
         return complete
 

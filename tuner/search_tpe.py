@@ -30,7 +30,11 @@ _SMALLEST = 1e-300  # of a probability, whose logarithm is taken
 
 
 class Tpe(optuna.samplers.BaseSampler):
-    """A sampler for one draw of a study with one objective. Random until `startup_trials` have ended."""
+    """A sampler for one draw of a study with one objective.
+
+    Random until `startup_trials` have ended, or never if related studies told where good trials lie: each study is divided into
+    good ones and others by itself, since values of different problems can't be compared.
+    """
 
     def __init__(self, memory: Memory, *, seed: int, startup_trials: int) -> None:
         self._memory = memory
@@ -52,11 +56,11 @@ class Tpe(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if self._memory.n_ended < self._startup_trials:
+        if self._memory.n_ended < self._startup_trials and not self._memory.has_related:
             return {}
         good, others = (
-            Density(search_space, self._memory.points(numbers, list(search_space)))
-            for numbers in self._memory.good_and_others(trial.number)
+            Density(search_space, self._memory.points(numbers, list(search_space), good=good))
+            for good, numbers in zip((True, False), self._memory.good_and_others(trial.number), strict=True)
         )
         candidates = good.sample(np.random.default_rng(self._seed), _CANDIDATES)
         best = candidates[np.argmax(good.log_at(candidates) - others.log_at(candidates))]

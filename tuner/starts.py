@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from studies.configurations import Configuration, fits, nearest_allowed
 from studies.definition import ParamValue
@@ -14,6 +15,7 @@ from tuner.db.engine import Connection
 from tuner.records import Origin, Prior, Study, Trial
 from tuner.spec import CheckedStudy, constraints_of, objective_of
 
+_MOST_RELATED = 300  # trials of related studies that the sampler looks at in each draw, about
 _MOST_TAKEN_OVER = 4  # best configurations of earlier studies that are tried first; one of each where there are more studies
 
 
@@ -29,7 +31,7 @@ class FirstTrial:
 class Lessons:
     """What earlier studies tell a new one."""
 
-    priors: tuple[Prior, ...] = ()  # of the same problem: the sampler knows them as if they were its own
+    priors: tuple[Prior, ...] = ()  # what the sampler knows: trials of the same problem as if they were its own, and related ones
     best: tuple[Configuration, ...] = ()  # worth trying first
 
 
@@ -67,9 +69,10 @@ def _moved_in(checked: CheckedStudy, wanted: Mapping[str, ParamValue]) -> Config
 def learn(connection: Connection, checked: CheckedStudy) -> Lessons:
     """What the studies named by `warm_start` tell. Raises InvalidInput for one that does not exist or has nothing to tell.
 
-    Values of another problem (task, model, data or metric differ) can't be compared with this one's: of such a study only
-    the best configurations are taken over.
+    Values of another problem (task, model, data or metric differ) can't be compared with this one's: of such a study the best
+    configurations are tried, and the sampler is told which ones were good there and which were not.
     """
+    maximize = objective_of(checked.spec).direction == "maximize"
     priors: list[Prior] = []
     ranked: list[list[Configuration]] = []
     sources = checked.spec.warm_start
@@ -85,11 +88,22 @@ def learn(connection: Connection, checked: CheckedStudy) -> Lessons:
                 f"warm_start[{index}]",
                 f"no completed trial of {study.name!r} lies in this study's space and has a {objective_of(checked.spec).metric}",
             )
-        if _same_problem(checked, study):
-            priors += [Prior(params=t.params, value=value, source=f"{study.name} {t.number}"[:300]) for t, value, _ in scored]
-        maximize = objective_of(checked.spec).direction == "maximize"
+        known = [Prior(params=t.params, value=value, source=f"{study.name} {t.number}"[:300]) for t, value, _ in scored]
+        if not _same_problem(checked, study):
+            known = related(sorted(known, key=lambda prior: prior.value, reverse=maximize), of=len(sources))
+        priors += known
         ranked.append([params for _, _, params in sorted(scored, key=lambda one: one[1], reverse=maximize)])
     return Lessons(priors=tuple(priors), best=tuple(taken_over(ranked)))
+
+
+def related(best_first: Sequence[Prior], *, of: int) -> list[Prior]:
+    """What the sampler is told of one of several related studies: its best tenth as good, of all others a selection.
+
+    The selection is spread evenly over the ranks, so that of however many trials the same share is good.
+    """
+    count = min(len(best_first), max(10, _MOST_RELATED // of))
+    chosen = [best_first[rank * len(best_first) // count] for rank in range(count)]
+    return [replace(prior, good=rank < math.ceil(count / 10)) for rank, prior in enumerate(chosen)]
 
 
 def taken_over(ranked: Sequence[Sequence[Configuration]]) -> list[Configuration]:

@@ -89,9 +89,9 @@ def test_points_are_those_of_trials_that_have_all_of_the_parameters() -> None:
         study.add_trial(optuna.trial.create_trial(value=0.0, params=params, distributions={name: SPACE[name] for name in params}))
     running = memory.create_new_trial(STUDY)
     memory.set_trial_param(running, "y", 0.25, SPACE["y"])
-    assert memory.points([0, 1, 4, running], ["x"]).tolist() == [[0.0], [0.005], [0.02]]
-    assert memory.points([0, 1, 199, running], ["y", "x"]).tolist() == [[0.5, 0.005], [0.5, 0.995]]
-    assert memory.points([], ["y", "x"]).shape == (0, 2)
+    assert memory.points([0, 1, 4, running], ["x"], good=True).tolist() == [[0.0], [0.005], [0.02]]
+    assert memory.points([0, 1, 199, running], ["y", "x"], good=True).tolist() == [[0.5, 0.005], [0.5, 0.995]]
+    assert memory.points([], ["y", "x"], good=True).shape == (0, 2)
 
 
 def test_a_failed_trial_is_not_shown_and_one_that_ends_later_is() -> None:
@@ -118,7 +118,7 @@ def test_what_is_shown_does_not_depend_on_the_order_in_which_trials_ended() -> N
     rebuilt.add_trials(trials)
     numbers = shown(live)
     assert live.good_and_others(-1) == replayed.good_and_others(-1)
-    assert live.points(numbers, ["x", "y"]).tolist() == replayed.points(numbers, ["x", "y"]).tolist()
+    assert live.points(numbers, ["x", "y"], good=True).tolist() == replayed.points(numbers, ["x", "y"], good=True).tolist()
 
 
 def test_a_trial_that_runs_again_leaves_no_trace_of_its_first_end() -> None:

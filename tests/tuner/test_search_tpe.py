@@ -47,6 +47,30 @@ def coordinates(params: dict[str, Any]) -> list[float]:
     return [float(value) for value in {**params, **logs, "size": params["size"] == 16}.values()]
 
 
+def test_what_was_good_elsewhere_is_looked_at_from_the_first_draw_on_until_the_study_knows_better() -> None:
+    memory, study = played(0)
+    elsewhere, _ = played(40, seed=5)
+    ranked = sorted(elsewhere.get_all_trials(STUDY, deepcopy=False)[:40], key=lambda trial: -trial.values[0])
+    at_random = np.mean([trial.values[0] for trial in ranked])
+    assert draw(memory, study, seed=1) == {}, "nothing is known yet"
+
+    def mean_score() -> float:
+        return float(np.mean([score(draw(memory, study, seed=seed)) for seed in range(60)]))
+
+    for rank, trial in enumerate(ranked):
+        memory.relate(trial, good=rank < 4)
+    assert mean_score() > at_random + 0.5
+
+    memory, study = played(0)
+    for rank, trial in enumerate(reversed(ranked)):
+        memory.relate(trial, good=rank < 4)
+    misled = mean_score()
+    assert misled < at_random
+    for trial in ranked:
+        memory.remember(trial)
+    assert mean_score() > misled + 0.5
+
+
 def test_draws_lie_as_those_of_optunas_sampler_do() -> None:
     memory, study = played(30)
     number = len(memory.get_all_trials(STUDY, deepcopy=False)) - 1

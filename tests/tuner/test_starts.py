@@ -10,10 +10,10 @@ from tests.conftest import Clock
 from tests.simulation import accuracy, study_body
 from tests.tuner.helpers import Bench, completed, make_bench
 from tuner.db.space_rows import priors_of
-from tuner.records import Trial
+from tuner.records import Prior, Trial
 from tuner.service import Service
 from tuner.spec import CheckedStudy, check, parse
-from tuner.starts import Lessons, first_trials
+from tuner.starts import Lessons, first_trials, related
 
 
 def checked(**changes: Any) -> CheckedStudy:
@@ -101,12 +101,23 @@ def test_a_study_of_the_same_problem_informs_the_sampler(service: Service, clock
     assert all(params["warmup_ratio"] == 0.0 for params in taken)
 
 
-def test_of_another_problem_only_the_best_are_taken_over(service: Service, clock: Clock) -> None:
+def test_of_another_problem_the_best_are_tried_and_the_sampler_is_told_which_were_good(service: Service, clock: Clock) -> None:
     earlier = finished(service, clock)
     other = make_bench(service, clock, name="other", data={"train": "builtin:sms-spam"}, warm_start=[earlier.study_id])
     with service.ledger.read() as connection:
-        assert priors_of(connection, other.study_id) == []
+        priors = priors_of(connection, other.study_id)
+    assert [(prior.value, prior.good) for prior in priors] == [
+        (trial.value, rank == 0) for rank, trial in enumerate(sorted(earlier.trials(), key=lambda trial: -(trial.value or 0.0)))
+    ]
     assert [trial.origin for trial in other.trials()].count("enqueued") in (3, 4), "the default may be one of the best four"
+
+
+def test_of_a_long_related_study_a_selection_is_told_with_the_same_share_of_good_ones() -> None:
+    known = [Prior(params={}, value=float(-rank), source="") for rank in range(5000)]
+    told = related(known, of=3)
+    assert [prior.good for prior in told] == [True] * 10 + [False] * 90
+    assert [prior.value for prior in told[:2]] == [0.0, -50.0]
+    assert len(related(known, of=20)) == 15 and len(related(known[:4], of=1)) == 4
 
 
 def test_another_metric_of_an_earlier_study_can_be_the_objective(service: Service, clock: Clock) -> None:
@@ -128,7 +139,8 @@ def test_a_study_that_tells_nothing_is_refused(service: Service, clock: Clock, n
     assert refusal.value.errors[0].field == "warm_start[0]"
 
 
-def test_with_priors_a_rebuilt_search_draws_the_same(service: Service, clock: Clock) -> None:
+@pytest.mark.parametrize("data", ["builtin:trec", "builtin:sms-spam"], ids=["same problem", "related"])
+def test_with_priors_a_rebuilt_search_draws_the_same(service: Service, clock: Clock, data: str) -> None:
     earlier = finished(service, clock)
     drawn: list[list[Trial]] = []
     for rebuild in (False, True):
@@ -139,6 +151,7 @@ def test_with_priors_a_rebuilt_search_draws_the_same(service: Service, clock: Cl
             sampler={"name": "tpe", "startup_trials": 4},
             budget={"trials": 8},
             warm_start=earlier.study_id,
+            data={"train": data},
         )
         for number in range(8):
             if rebuild:

@@ -12,6 +12,8 @@ from tuner.db.engine import Connection
 from tuner.db.tables import priors, spaces, studies
 from tuner.records import Prior, SpaceVersion
 
+_PRIOR = ("params", "value", "source", "good")
+
 
 def insert_space(
     connection: Connection,
@@ -47,8 +49,8 @@ def spaces_of(connection: Connection, study_id: str) -> list[SpaceVersion]:
 
 def insert_priors(connection: Connection, study_id: str, found: Sequence[Prior]) -> None:
     rows = [
-        {"study_id": study_id, "position": position, "params": dict(p.params), "value": p.value, "source": p.source}
-        for position, p in enumerate(found)
+        {"study_id": study_id, "position": position} | {name: getattr(prior, name) for name in _PRIOR}
+        for position, prior in enumerate(found)
     ]
     if rows:
         connection.execute(insert(priors), rows)
@@ -56,4 +58,4 @@ def insert_priors(connection: Connection, study_id: str, found: Sequence[Prior])
 
 def priors_of(connection: Connection, study_id: str) -> list[Prior]:
     query = select(priors).where(priors.c.study_id == study_id).order_by(priors.c.position)
-    return [Prior(params=row["params"], value=row["value"], source=row["source"]) for row in connection.execute(query).mappings()]
+    return [Prior(**{name: row[name] for name in _PRIOR}) for row in connection.execute(query).mappings()]

@@ -212,6 +212,7 @@ priors = Table(
     Column("params", JSON, nullable=False),
     Column("value", Double, nullable=False),
     Column("source", String(300), nullable=False),
+    Column("good", Boolean, nullable=True),  # null: of the same problem
 )
 
 leader = Table(
