@@ -10,8 +10,9 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Site, Visitor, panel
 from tests.browser.scene import Player
-from tests.simulation import start_study
+from tests.simulation import point, start_study, start_worker
 from tuner.db.trial_rows import trials_of
+from tuner.manager import Ending
 from tuner.service import utc_now
 
 pytestmark = pytest.mark.browser
@@ -88,6 +89,50 @@ def test_a_low_figure_keeps_its_plot_on_the_narrowest_page_whatever_its_labels(s
     assert timeline.evaluate(area) > 100
     timeline.evaluate("p => Plotly.relayout(p, {'xaxis.tickangle': 90})")
     assert timeline.evaluate(area) > 60
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_a_figure_that_fails_says_so_and_leaves_the_others_alone(site: Site, visitor: Visitor) -> None:
+    service = site.service
+    study, worker_id = (
+        start_study(service, utc_now(), name="half drawn", pruner={"name": "none"}),
+        start_worker(service, utc_now()),
+    )
+
+    def complete_a_trial() -> None:
+        lease = service.manager.lease(worker_id, studies=[study.id], now=utc_now())
+        assert lease is not None
+        service.manager.report(lease.id, [point(1, 0.5)], now=utc_now())
+        service.manager.finish(lease.id, Ending(state="completed", values={"accuracy": 0.5}), now=utc_now())
+
+    complete_a_trial()
+    visitor.sign_in(site)
+    failing = re.compile("/figures/history")
+    visitor.page.route(failing, lambda route: route.abort())
+    page = visitor.open(site, f"/studies/{study.id}")
+    expect(panel(page, "curves").locator(".scatterlayer path.point").first).to_be_attached()
+    expect(panel(page, "history").locator(".note")).to_contain_text("Not drawn: ")
+    page.unroute(failing)
+    complete_a_trial()
+    expect(panel(page, "history").locator("path.point").first).to_be_attached()
+    expect(panel(page, "history").locator(".note")).to_be_hidden()
+    visitor.forgive("ERR_FAILED")
+
+
+def test_long_names_leave_room_for_the_plot_on_a_narrow_page(site: Site, busy: Player, admin: Visitor) -> None:
+    def lengthen(route: Route) -> None:
+        figure = route.fetch().json()
+        for trace in figure["data"]:
+            trace["y"] = [f"{name}-and-more-words-than-anyone-would-want" for name in trace["y"]]
+        route.fulfill(json=figure)
+
+    admin.page.set_viewport_size({"width": 320, "height": 812})
+    admin.page.route(re.compile("/figures/importances"), lengthen)
+    page = admin.open(site, f"/studies/{busy.study.id}")
+    plot = panel(page, "importances").locator(".nsewdrag")
+    expect(plot).to_be_attached()
+    box = plot.bounding_box()
+    assert box is not None and box["width"] > 100 and box["height"] > 100, box
     page.set_viewport_size({"width": 1280, "height": 900})
 
 

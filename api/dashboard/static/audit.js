@@ -45,7 +45,7 @@ function row(entry) {
     el("td", { "data-label": t("To what") }, subject(entry)),
     el("td", { "data-label": t("Who") }, entry.token_id ? el("span", {}, t(entry.role ?? ""), el("span", { class: "muted" }, ` ${entry.token_id}`)) : t("the service")),
     el("td", { "data-label": t("From") }, entry.address ?? "–"),
-    el("td", { "data-label": t("Detail") }, written(entry.detail ?? "")));
+    el("td", { "data-label": t("Detail") }, entry.detail ? written(entry.detail) : "–"));
 }
 
 // A study is "study id", a trial "study id/number".

@@ -1,7 +1,7 @@
 // Draws the service's figures with plotly, in the colours and the language of the page, with the marked trials standing out.
 
 import { withMarks } from "./figure_marks.js";
-import { said } from "./i18n.js";
+import { said, t } from "./i18n.js";
 import { plotly } from "./plotly.js";
 import { getText } from "./rest.js";
 import { mark, marked, onMarks, toggle } from "./selection.js";
@@ -20,6 +20,7 @@ const LEGEND_BELOW = { orientation: "h", x: 0, y: 0, yref: "container", yanchor:
 const LEGEND_HEIGHT = 110; // px; five lines of it
 const MINUTE = 60_000; // ms
 const PLOT_HEIGHT = 70; // px, the least that is left for the plot itself
+const PLOT_WIDTH = 130; // px, likewise beside long names
 
 function themed(layout, { width, height }) {
   const style = getComputedStyle(document.documentElement);
@@ -37,7 +38,7 @@ function themed(layout, { width, height }) {
   result.annotations = layout.annotations?.map((annotation) => ({ ...annotation, text: said(annotation.text), bgcolor: colour("--card") }));
   // plotly takes the room of such a legend after it has shared out the height between plot and labels: upright labels of
   // dates and a legend of four lines left a low figure less than nothing, and it failed.
-  const below = { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 }, minreducedheight: PLOT_HEIGHT + LEGEND_HEIGHT };
+  const below = { legend: LEGEND_BELOW, margin: { ...result.margin, t: 12 }, minreducedheight: PLOT_HEIGHT + LEGEND_HEIGHT, minreducedwidth: PLOT_WIDTH };
   if (width <= NARROW) {
     Object.assign(result, below);
     for (const axis of [result.xaxis, result.yaxis]) axis.title = { ...axis.title, font: { size: 11 } };
@@ -142,6 +143,14 @@ export async function fetchFigure(panel, path) {
   const figure = JSON.parse(text);
   figure.layout.uirevision = path; // zoom is kept while the same thing is shown
   return figure;
+}
+
+// Says in a panel why it shows no figure, or an older one. It is drawn again by whatever asks for it next.
+export function miss(panel, error) {
+  latest.delete(panel);
+  const note = panel.querySelector(".note");
+  note.textContent = t("Not drawn: {why}", { why: said(error.message) });
+  note.hidden = false;
 }
 
 // Fetches and draws; answers the figure's `layout.meta`, or null if nothing new was drawn.

@@ -1,7 +1,7 @@
 // The figures of a study's page: fetched when they come into sight, chosen by controls whose state is in the address.
 
 import { byId, setOptions, settled, show } from "./dom.js";
-import { drawFrom, fetchFigure, redraw } from "./figure.js";
+import { drawFrom, fetchFigure, miss, redraw } from "./figure.js";
 import { parallelPlot } from "./parallel.js";
 import { alertUser } from "./rest.js";
 import { firstObjective, objectives } from "./objective.js";
@@ -65,7 +65,7 @@ export function studyFigures(api, filterTable) {
   async function drawPanel(panel) {
     const begun = performance.now();
     stale.delete(panel);
-    await drawNow(panel);
+    await drawNow(panel).catch((error) => miss(panel, error)); // the others are drawn all the same
     const now = performance.now();
     due.set(panel, now + Math.min(LONGEST_PAUSE, PATIENCE * (now - begun)));
   }

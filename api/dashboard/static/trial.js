@@ -165,7 +165,8 @@ async function drawResources(measured) {
 // Plotly reads markup in its texts.
 const plotlyText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-const placeOf = ({ worker_id, gpus }) => (gpus?.length ? `${worker_id} · ${gpus.join(", ")}` : worker_id);
+// A GPU without an id of its own is told by its number.
+const placeOf = ({ worker_id, gpus }) => [worker_id, ...(gpus ?? []).map((id) => (/^\d+$/.test(id) ? `GPU ${id}` : id))].join(" · ");
 
 function showAttempts(attempts) {
   const head = [t("Attempt"), t("Worker"), t("Started"), t("Lasted"), t("Outcome"), t("Why it ended")];
