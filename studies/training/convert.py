@@ -30,7 +30,7 @@ def folder_of(reference: str) -> str:
     name = reference.removeprefix(PREFIX)
     if not reference.startswith(PREFIX) or name not in _CONVERTERS:
         location = resolve(reference)
-        return location if Path(location).is_dir() else str(hub.model_folder(location))
+        return location if reference.startswith(PREFIX) or Path(location).is_dir() else str(hub.model_folder(location))
     folder = converted() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Trials that start at once wait for the first of them.
