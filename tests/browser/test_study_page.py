@@ -261,6 +261,8 @@ def test_what_is_marked_in_one_view_is_marked_in_all(site: Site, busy: Player, a
 
 def test_brushes_on_parallel_coordinates_filter_the_table(site: Site, busy: Player, admin: Visitor) -> None:
     page = admin.open(site, f"/studies/{busy.study.id}")
+    for name in ("history", "curves", "importances", "timeline"):  # what is drawn above it would move it under the mouse
+        expect(panel(page, name).locator(".main-svg").first).to_be_attached()
     canvas = panel(page, "parallel").locator("canvas")
     expect(canvas).to_be_visible()
     canvas.scroll_into_view_if_needed()
