@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -48,7 +49,7 @@ class Run:
     """One search: when the target was reached, or else when it ended."""
 
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float  # of all processes; nan of Ray, whose ended processes are counted nowhere
     reached: bool
     trial: int | None  # which one reached it
 
@@ -160,7 +161,7 @@ def by_script(options: argparse.Namespace, way: str, seed: int) -> Run:
     if done.returncode != 0:
         raise RuntimeError(f"{way} failed:\n{done.stderr[-3000:]}")
     ended, reached, trial, used = json.loads(done.stdout.splitlines()[-1])
-    return Run(ended - began, used, reached, trial)
+    return Run(ended - began, math.nan if way == "ray" else used, reached, trial)
 
 
 if __name__ == "__main__":
