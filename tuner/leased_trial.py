@@ -99,12 +99,6 @@ class LeasedTrial:
         self._outbox.deliver(lambda: None)
         return self.verdict
 
-    def wants_model(self, value: float) -> bool:
-        """Whether its model would be kept if it ended with this value of the objective."""
-        answer = self._client.get(f"/leases/{self.id}/wanted", value=value)
-        with well_formed("what is wanted"):
-            return bool(answer["model"])
-
     def upload(self, name: str, file: Path) -> None:
         self._client.upload(f"/leases/{self.id}/artifacts/{name}", file)
 

@@ -30,7 +30,7 @@ from tuner.client import Client
 from tuner.errors import Refused, ServiceError, TunerError
 from tuner.gpu_watch import GpuWatch
 from tuner.gpus import Inventory
-from tuner.leased_trial import LeasedTrial
+from tuner.leased_trial import LeasedTrial, well_formed
 from tuner.outbox import passes
 from tuner.places import Places, Slot
 from tuner.spec import data_spec, direction_of, gpus_of_trial, objective_of, parse
@@ -265,10 +265,15 @@ class Worker:
     def _upload(self, trial: LeasedTrial, outcome: Outcome, model: Path) -> None:
         """What the service keeps of a trial: of one that is not among the best no model, which is large."""
         value = outcome.values.get(objective_of(parse(trial.spec)).metric)
-        whole = value is None or self._patiently(lambda: trial.wants_model(value))
+        whole = value is None or self._patiently(lambda: self._wants_model(trial, value))
         for file in sorted(model.glob("*")):
             if whole or file.name in RESULT_FILES:
                 self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
+
+    def _wants_model(self, trial: LeasedTrial, value: float) -> bool:
+        answer = self.client.get(f"/leases/{trial.id}/wanted", value=value)
+        with well_formed("what is wanted"):
+            return bool(answer["model"])
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat a call while the service gives no answer: every call of a worker may be repeated."""
