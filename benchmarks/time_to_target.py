@@ -7,7 +7,7 @@ scripts (`trainer_ways.py`), evaluated and pruned each epoch. Seconds count from
 included, to the first validation accuracy of at least the target. The other ways are ours with one of its means switched off. Who
 does not get there within the trials counts with all its time (`*`).
 
-Needs `accelerate`, which `make install` brings with peft; Ray Tune comes with `pip install '.[bench]'`.
+Needs `accelerate`, which `make install` brings with peft; Ray Tune, which only this asks for, with `pip install 'ray[tune]'`.
 """
 
 from __future__ import annotations

@@ -281,8 +281,9 @@ def _start_errors(spec: StudySpec, space: Space, blocks: int | None) -> list[Fie
         errors += [FieldError(f"{where}.{error.field}", error.message) for error in given_errors(space, constraints, params)]
     trials = spec.budget.trials
     if trials is not None and len(spec.start_with) + spec.untuned_default > trials:
-        default = "after the untuned default " if spec.untuned_default else ""
-        message = f"has {len(spec.start_with)} entries, but {default}the budget leaves {trials - spec.untuned_default} trials"
+        message = f"has {len(spec.start_with)} entries, but the budget leaves {trials} trials"
+        if spec.untuned_default:
+            message = f"has {len(spec.start_with)} entries, but after the untuned default the budget leaves {trials - 1} trials"
         errors.append(FieldError("start_with", message))
     return errors
 
