@@ -105,3 +105,12 @@ def test_what_the_service_says_is_said_in_the_language_of_the_page(site: Site, v
     visitor.forgive("422")
     visitor.open(site, "/audit")
     expect(page.locator("#rows")).to_contain_text("暂停研究")
+
+
+def test_every_page_can_be_reached_from_a_narrow_one(site: Site, admin: Visitor) -> None:
+    page = admin.open(site, "/")
+    page.set_viewport_size({"width": 375, "height": 812})
+    for link in page.locator(".top nav a").all():
+        box = link.bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 375, link.inner_text()
+    page.set_viewport_size({"width": 1280, "height": 900})
