@@ -18,22 +18,22 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}  # each by its 
 _FOLDER = pathlib.Path(__file__).parent / "texts"
 
 
-@cache
 def texts_in(language: str) -> Mapping[str, str]:
     """English text → text in `language`; empty for English."""
-    if language == "en":
-        return {}
-    texts: dict[str, str] = json.loads((_FOLDER / f"{language}.json").read_text("utf-8"))
-    return texts
+    return _table(language, "")
+
+
+def sentences_in(language: str) -> Mapping[str, str]:
+    """What the service says → the same in `language`; `{name}` stands for what differs each time. Empty for English."""
+    return _table(language, "-service")
 
 
 @cache
-def sentences_in(language: str) -> Mapping[str, str]:
-    """What the service says → the same in `language`; `{name}` stands for what differs each time. Empty for English."""
+def _table(language: str, of: str) -> Mapping[str, str]:
     if language == "en":
         return {}
-    sentences: dict[str, str] = json.loads((_FOLDER / f"{language}-service.json").read_text("utf-8"))
-    return sentences
+    table: dict[str, str] = json.loads((_FOLDER / f"{language}{of}.json").read_text("utf-8"))
+    return table
 
 
 def language_of(request: Request) -> str:
