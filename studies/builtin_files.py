@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import gzip
+import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from email import message_from_string
+from email.message import Message
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -99,7 +103,68 @@ def _pictures(path: Path, *, side: int, brightest: int) -> Iterator[Row]:
         for line in file:
             *pixels, label = map(int, line.split(","))
             scaled = bytes(pixel * 255 // brightest for pixel in pixels)
-            yield {"image": f"{side}x{side}:{base64.b64encode(scaled).decode()}", "label": str(label)}
+            yield _picture(scaled, side, str(label))
+
+
+def _picture(pixels: bytes, side: int, label: str) -> Row:
+    return {"image": f"{side}x{side}:{base64.b64encode(pixels).decode()}", "label": label}
+
+
+_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def clothes(folder: Path) -> Iterator[Row]:
+    """The pictures of both sets in MNIST's format: a header of 16 bytes (of labels 8), then a byte for each pixel."""
+    size = 28 * 28
+    for name in ("train", "t10k"):
+        pixels = gzip.decompress((folder / f"{name}-images-idx3-ubyte.gz").read_bytes())[16:]
+        labels = gzip.decompress((folder / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
+        for index, label in enumerate(labels):
+            yield _picture(pixels[index * size : (index + 1) * size], 28, _CLOTHES[label])
+
+
+def mails(archive: Path) -> Iterator[Row]:
+    """Subject and text of each mail. Its other headers tell when and by whom it was collected, which gives spam away."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            group = re.fullmatch(r"package/data/(spam|easy|hard)-[^/]*/[^/]*\.json", member.name)
+            file = tar.extractfile(member) if group else None
+            if group and file:
+                mail = message_from_string(json.load(file)["text"])
+                text = f"{mail['subject'] or ''}\n{_mail_text(mail)}".strip()
+                if text:
+                    yield {"text": text, "label": "spam" if group[1] == "spam" else "ham"}
+
+
+def _mail_text(mail: Message) -> str:
+    parts = [part for part in mail.walk() if part.get_content_maintype() == "text"]
+    # Many a mail says the same twice, as plain text and as a page.
+    part = next((part for part in parts if part.get_content_subtype() == "plain"), next(iter(parts), None))
+    if part is None:
+        return ""
+    content = part.get_payload(decode=True)
+    text = content.decode("latin-1") if isinstance(content, bytes) else ""
+    if part.get_content_subtype() == "html":
+        text = re.sub(r"(?s)<!--.*?-->|<(style|script)\b.*?</\1>|<[^>]*>", " ", text)
+    return " ".join(unescape(text).split())
+
+
+# The files that WordNet's authors wrote, by the number that stands in the second column of its data files.
+_SECTIONS = (
+    "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body noun.cognition "
+    "noun.communication noun.event noun.feeling noun.food noun.group noun.location noun.motive noun.object noun.person "
+    "noun.phenomenon noun.plant noun.possession noun.process noun.quantity noun.relation noun.shape noun.state noun.substance "
+    "noun.time verb.body verb.change verb.cognition verb.communication verb.competition verb.consumption verb.contact "
+    "verb.creation verb.emotion verb.motion verb.perception verb.possession verb.social verb.stative verb.weather adj.ppl"
+).split()
+
+
+def glosses(folder: Path) -> Iterator[Row]:
+    for part in ("noun", "verb", "adj", "adv"):
+        for line in (folder / f"data.{part}").read_text("utf-8").splitlines():
+            # The licence at the top of each file is indented.
+            if not line.startswith(" "):
+                yield {"text": line.partition(" | ")[2].strip(), "label": _SECTIONS[int(line.split(" ", 2)[1])]}
 
 
 def fortunes(folder: Path) -> Iterator[Row]:

@@ -6,6 +6,7 @@ Weights are read from safetensors only, and no code that comes with a model is e
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,7 @@ def model_facts(reference: str) -> ModelFacts:
 
 
 def _facts(config: Mapping[str, Any], folder: Path) -> ModelFacts:
-    stages = config.get("depths")  # what convolutional networks have for blocks
-    blocks = _first(config, _BLOCKS) or (len(stages) if isinstance(stages, list) else None)
+    blocks = _network_blocks(config) or _first(config, _BLOCKS)
     if blocks is not None and config.get("is_encoder_decoder"):
         blocks += _first(config, _DECODER_BLOCKS) or 0
     return ModelFacts(
@@ -83,6 +83,15 @@ def _facts(config: Mapping[str, Any], folder: Path) -> ModelFacts:
         max_positions=_max_positions(config, folder / "tokenizer_config.json"),
         trained_parameters=() if blocks is None else trained_by_depth(folder, blocks),
     )
+
+
+def _network_blocks(config: Mapping[str, Any]) -> int | None:
+    """What convolutional networks have for blocks: stages, or in an EfficientNet (whose num_hidden_layers is four times as
+    much) every block."""
+    stages, repeats, scale = config.get("depths"), config.get("num_block_repeats"), config.get("depth_coefficient", 1)
+    if isinstance(repeats, list) and isinstance(scale, int | float):
+        return sum(math.ceil(scale * count) for count in repeats if isinstance(count, int))
+    return len(stages) if isinstance(stages, list) else None
 
 
 def _check_folder(folder: Path, reference: str) -> None:

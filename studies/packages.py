@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,12 +24,15 @@ class Shipped(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """An installed Python package; `module` is its folder's name."""
+    """An installed Python package; `module` is its folder's name, `needs` the modules without which its files can't be read."""
 
     module: str
     install: str
+    needs: Sequence[str] = ()
 
     def folder(self) -> Path | None:
+        if not all(find_spec(name) for name in self.needs):
+            return None
         spec = find_spec(self.module)
         return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
 
@@ -46,6 +50,22 @@ class Sdist:
 
     def folder(self) -> Path | None:
         archive = downloads() / f"{self.name}-{self.version}.tar.gz"
+        return archive if archive.is_file() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpmArchive:
+    """The archive of an npm package."""
+
+    name: str
+    version: str
+
+    @property
+    def install(self) -> str:
+        return f"mkdir -p '{downloads()}' && npm pack --pack-destination '{downloads()}' {self.name}@{self.version}"
+
+    def folder(self) -> Path | None:
+        archive = downloads() / f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
         return archive if archive.is_file() else None
 
 

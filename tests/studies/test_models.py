@@ -38,6 +38,8 @@ def test_builtin_model() -> None:
         ({"model_type": "distilbert", "n_layers": 5, "dim": 64}, 5),
         ({"model_type": "bart", "encoder_layers": 4, "decoder_layers": 2}, 4),
         ({"model_type": "resnet"}, None),
+        ({"model_type": "resnet", "depths": [2, 2, 2]}, 3),
+        ({"model_type": "efficientnet", "num_block_repeats": [1, 2], "depth_coefficient": 1.4, "num_hidden_layers": 12}, 5),
     ],
 )
 def test_blocks_have_many_names(tmp_path: Path, config: dict[str, Any], blocks: int | None) -> None:

@@ -5,7 +5,18 @@ from typing import Any
 
 import pytest
 from torch import nn
-from transformers import BartConfig, BartModel, BertConfig, BertModel, GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+from transformers import (
+    BartConfig,
+    BartModel,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    ResNetConfig,
+    ResNetModel,
+)
 
 from studies.models import model_facts
 from studies.training.freezing import freeze
@@ -16,6 +27,7 @@ MODELS: dict[str, Any] = {
     "bert": lambda: BertModel(BertConfig(**SMALL)),
     "gpt2": lambda: GPT2Model(GPT2Config(vocab_size=50, n_embd=16, n_layer=3, n_head=2, bos_token_id=1, eos_token_id=2)),
     "llama": lambda: LlamaModel(LlamaConfig(**SMALL, num_key_value_heads=2)),
+    "resnet": lambda: ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic")),
     "bart": lambda: BartModel(BartConfig(vocab_size=50, d_model=16, encoder_layers=2, decoder_layers=2)),
 }
 

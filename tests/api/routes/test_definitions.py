@@ -18,4 +18,4 @@ def test_the_catalog_names_what_a_study_can_name(admin: TestClient) -> None:
     assert "builtin:minilm" in [model["name"] for model in catalog["models"]]
     assert [data["name"] for data in catalog["data"]] == [f"builtin:{name}" for name in DATA]
     missing = [entry["install"] for entry in catalog["models"] + catalog["data"] if not entry["installed"]]
-    assert [command for command in missing if "pip " not in command and "apt-get" not in command] == []
+    assert [command for command in missing if not any(tool in command for tool in ("pip ", "apt-get ", "npm "))] == []

@@ -3,13 +3,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import EfficientNetConfig, EfficientNetModel
 
 from studies.training import convert
-from studies.training.convert import folder_of, read_marian
+from studies.training.convert import efficientnet_named, folder_of, onnx_weights, open_gates, read_marian
 
 
 def write_marian(path: Path, items: Mapping[str, tuple[int, tuple[int, ...], bytes]]) -> None:
@@ -50,3 +53,41 @@ def test_a_model_is_converted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("TUNER_HOME", str(tmp_path))
     assert folder_of("builtin:minilm") == folder_of("builtin:minilm") == str(tmp_path / "converted" / "minilm")
     assert len(made) == 1
+
+
+def test_matrices_get_the_name_of_the_bias_they_meet() -> None:
+    constants = {
+        "onnx::MatMul_7": np.array([[1, 2]], np.float32),
+        "a.bias": np.ones(2, np.float32),
+        "scale": np.full(1, 2, np.float32),
+    }
+    nodes = [
+        SimpleNamespace(op_type="MatMul", input=["x", "onnx::MatMul_7"], output=["y"]),
+        SimpleNamespace(op_type="MatMul", input=["y", "x"], output=["z"]),
+        SimpleNamespace(op_type="Add", input=["a.bias", "y"], output=["w"]),
+        SimpleNamespace(op_type="Add", input=["z", "w"], output=["v"]),
+    ]
+    found = onnx_weights(nodes, constants)
+    assert set(found) == {"a.weight", "a.bias", "scale"}
+    assert found["a.weight"].tolist() == [[1], [2]]
+
+
+def test_an_efficientnet_without_gates_under_the_names_of_one_with_gates() -> None:
+    model = EfficientNetModel(EfficientNetConfig(width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=16))
+    state = model.state_dict()
+    block = (
+        "_expand_conv.weight",
+        "_bn0.bias",
+        "_depthwise_conv.weight",
+        "_bn1.running_var",
+        "_project_conv.weight",
+        "_bn2.weight",
+    )
+    names = ["_conv_stem.weight", "_bn0.weight", "_conv_head.weight", "_bn1.weight", *(f"_blocks.1.{name}" for name in block)]
+    found = efficientnet_named({name: torch.zeros(1) for name in [*names, "_fc.weight"]})
+    assert len(found) == len(names) and set(found) <= set(state)
+    model.load_state_dict(state | open_gates(model))
+    gate: Any = model.encoder.blocks[0].squeeze_excite
+    pixels = torch.randn(2, 8, 4, 4)
+    assert torch.equal(gate(pixels), pixels)
+    assert torch.autograd.grad(gate(pixels).sum(), gate.expand.bias)[0].abs().max() == 0

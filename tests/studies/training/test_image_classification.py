@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import EfficientNetConfig, EfficientNetForImageClassification, ViTConfig, ViTForImageClassification
 
 from studies.definition import DataSpec
 from studies.errors import InvalidInput, TrialFailure
@@ -44,6 +44,22 @@ def test_a_network_that_takes_one_size_of_pictures(tmp_path: Path) -> None:
     assert train_tiny(DEFINITION, str(tmp_path / "vit"), data, tmp_path, epochs=1).values["loss"] > 0
     with pytest.raises(TrialFailure, match="image_size is 28, but the model takes pictures of 8 pixels only"):
         train_tiny(DEFINITION, str(tmp_path / "vit"), data, tmp_path, epochs=1, image_size=28)
+
+
+def test_a_convolutional_network_takes_any_size_and_its_frozen_blocks_stand_still(tmp_path: Path) -> None:
+    config = EfficientNetConfig(
+        image_size=64, in_channels=[32, 16, 24], out_channels=[16, 24, 40], kernel_sizes=[3, 3, 3], strides=[1, 2, 2],
+        num_block_repeats=[1, 2, 2], expand_ratios=[1, 2, 2], width_coefficient=0.25, depth_coefficient=1.0, hidden_dim=320,
+    )  # fmt: skip
+    EfficientNetForImageClassification(config).save_pretrained(tmp_path / "net")
+    assert DEFINITION.model_facts(str(tmp_path / "net")).blocks == 5
+    data = DataSpec(train="builtin:digits", validation=0.25, limit=60)
+    train_tiny(DEFINITION, str(tmp_path / "net"), data, tmp_path, epochs=1, image_size=16, frozen_layers=3)
+    before, after = load_file(tmp_path / "net" / "model.safetensors"), load_file(tmp_path / "model" / "model.safetensors")
+    moved = {
+        name.rpartition("blocks.")[2][0] for name in before if "blocks" in name and not torch.equal(before[name], after[name])
+    }
+    assert moved == {"3", "4"}
 
 
 def test_picture_files_and_sizes() -> None:
