@@ -131,7 +131,7 @@ def _known_cut(model: nn.Module, depth: int, examples: Encoded, store: Store, ke
             answer = {"reason": str(reason)}
         file.write_text(json.dumps(answer), "utf-8")
 
-    found = store.obtain(f"cut-{key}", 4096, prove)
+    found = store.obtain(f"cut-2-{key}", 4096, prove)  # 2: since cuts may be narrow
     if found is None:
         raise NoCut("there is no room for stored states")
     answer = json.loads(found[0].read_text("utf-8"))
@@ -171,7 +171,7 @@ def _deepest_below(cut: Cut, examples: Encoded, prints: Sequence[str], store: St
     if len(cut.shape) != 1 or cut.form == "example":
         return None  # what is not states of tokens has another shape at each depth
     for depth in range(cut.depth - 1, 0, -1):
-        shallower = replace(cut, depth=depth, form="tokens", head=())
+        shallower = replace(cut, depth=depth, form="tokens", head=(), narrow="")
         file = store.find(_key(shallower, examples, prints))
         if file is not None:
             return shallower, _open(file, examples, shallower), _worth(file)

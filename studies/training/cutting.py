@@ -7,7 +7,7 @@ in eval mode and, from one random seed, in training mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from studies.training.data import Encoded
 from studies.training.freezing import prefix_blocks
@@ -43,6 +44,7 @@ class Cut:
     entry: str = ""  # the module that feeds the first block; it need not run either
     head: tuple[str, ...] = ()  # modules that, one after the other, are all that is left above the cut; else the model itself
     parts: int = 0  # blocks put out tuples of so many parts, of which the first is the states; 0: just the states
+    narrow: str = ""  # the module of the last block from which on only the first token is computed: the head reads no other
 
 
 class Shortened(nn.Module):
@@ -58,21 +60,46 @@ class Shortened(nn.Module):
         self.idle = (*([model.get_submodule(cut.entry)] if cut.entry else ()), *prefix_blocks(model)[: cut.depth])
         self._fed = 1 if cut.entry else 0
         self._parts = cut.parts
+        self._narrow = (model.get_submodule(cut.narrow),) if cut.narrow else ()
+        last = prefix_blocks(model)[-1].modules() if cut.narrow else ()
+        self._dropouts = tuple(module for module in last if isinstance(module, nn.Dropout))
 
     def forward(self, **inputs: Tensor) -> Any:
         states = inputs.pop(STATES)
         output = (states, *[None] * (self._parts - 1)) if self._parts else states
-        for index, module in enumerate(self.idle):
-            module.forward = partial(_give, states if index < self._fed else output)
+        instead: list[tuple[nn.Module, Any]] = [
+            (module, partial(_give, states if index < self._fed else output)) for index, module in enumerate(self.idle)
+        ]
+        instead += [(module, partial(_of_first, module.forward, states.shape[:2])) for module in self._narrow]
+        instead += [(module, partial(_drawn_for_all, module, states.shape[1])) for module in self._dropouts]
+        for module, forward in instead:
+            module.forward = forward
         try:
             return self.model(**inputs)
         finally:
-            for module in self.idle:
+            for module, _ in instead:
                 del module.forward
 
 
 def _give(output: Any, *inputs: Any, **more: Any) -> Any:
     return output
+
+
+def _of_first(forward: Callable[..., Any], shape: torch.Size, *inputs: Any, **more: Any) -> Any:
+    """`forward` of the first token alone, of whatever there is for all tokens: [rows, tokens, width]; `shape`: rows, tokens."""
+
+    def first(value: Any) -> Any:
+        return value[:, :1] if isinstance(value, Tensor) and value.ndim == 3 and value.shape[:2] == shape else value
+
+    return forward(*map(first, inputs), **{name: first(value) for name, value in more.items()})
+
+
+def _drawn_for_all(dropout: nn.Dropout, tokens: int, states: Tensor) -> Tensor:
+    """What `dropout` makes of [rows, 1, width], drawn as if all tokens were there, so that later draws stay what they are."""
+    if not dropout.training or states.ndim != 3 or states.shape[1] == tokens:
+        return functional.dropout(states, dropout.p, dropout.training)
+    kept = functional.dropout(states.new_ones(1).expand(len(states), tokens, states.shape[-1]), dropout.p)
+    return states * kept[:, :1]
 
 
 class HeadOnly(nn.Module):
@@ -173,7 +200,7 @@ def find_cut(model: nn.Module, depth: int, examples: Encoded, device: str) -> Cu
     if whole is None:
         raise NoCut("it puts out something else when its frozen part is left out")
     if depth < len(blocks):
-        return whole
+        return replace(whole, narrow=_narrowing(model, whole, batch | {STATES: states}, expected))
     return _cheapest_head(model, whole, examples, rows, sizes, states, expected, device)
 
 
@@ -196,6 +223,40 @@ def _cheapest_head(
             break
     head = replace(found, head=_chain(model, found, inputs))
     return head if head.head and _same(model, head, inputs, expected) else found
+
+
+def _narrowing(model: nn.Module, cut: Cut, inputs: Mapping[str, Tensor], expected: Sequence[Tensor]) -> str:
+    """The first module in the last block from which on the first token alone will do; empty if there is none.
+
+    Of a classifier that reads its first token only the keys and values of the others are used there, and a block's other matrices
+    are most of it.
+    """
+    last, states = prefix_blocks(model)[-1], inputs[STATES]
+    if states.ndim != 3 or states.shape[1] == 1 or not _reads_first(model, cut, last, inputs, expected):
+        return ""
+    inside = {name for name, module in model.named_modules() if any(module is part for part in last.modules())}
+    for call in _calls(model, cut, inputs):
+        if call.name in inside and not isinstance(model.get_submodule(call.name), nn.Dropout | type(last)):
+            found = replace(cut, narrow=call.name)
+            # A sum with what is there of all tokens would give all of them again.
+            if _same(model, found, inputs, expected) and states_at(shortened(model, found), last, inputs).shape[1] == 1:
+                return call.name
+    return ""
+
+
+def _reads_first(model: nn.Module, cut: Cut, last: nn.Module, inputs: Mapping[str, Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether only the first token of what `last` puts out matters: a GPU would not survive that another is read and gone."""
+
+    def without_others(module: nn.Module, args: Any, output: Any) -> Any:
+        states = _states_of(output)
+        alone = torch.cat([states[:, :1], torch.zeros_like(states[:, 1:])], dim=1)
+        return (alone, *output[1:]) if isinstance(output, tuple | list) else alone
+
+    handle = last.register_forward_hook(without_others)
+    try:
+        return _same(model, cut, inputs, expected)
+    finally:
+        handle.remove()
 
 
 def _outputs(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Tensor]:

@@ -75,6 +75,7 @@ def gradients(model: nn.Module, run: Callable[[], Any]) -> list[torch.Tensor]:
     ("name", "head", "depth", "form"),
     [
         ("bert", "classes", 2, "tokens"),
+        ("distilbert", "classes", 1, "tokens"),
         ("bert", "classes", 3, "first"),
         ("distilbert", "classes", 3, "first"),
         ("deberta", "classes", 3, "first"),
@@ -106,6 +107,38 @@ def test_what_is_left_of_a_model_puts_out_the_same_and_learns_the_same(
     cheap = gradients(model, lambda: [getattr(stand_in(**short), key) for key in names])
     assert len(whole) == len(cheap) > 0
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, cheap, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "narrow"),
+    [
+        ("bert", "classes", "bert.encoder.layer.2.attention.output"),
+        ("distilbert", "classes", "distilbert.transformer.layer.2.sa_layer_norm"),
+        ("bert", "tokens", ""),
+        ("gpt2", "classes", ""),
+    ],
+)
+def test_the_last_block_goes_on_with_the_first_token_where_the_head_reads_no_other(
+    texts: Encoded, name: str, head: str, narrow: str
+) -> None:
+    assert find_cut(frozen(name, head, 1), 1, texts, "cpu").narrow == narrow
+
+
+def test_a_narrow_block_learns_the_same_with_dropout_and_draws_as_many_numbers(texts: Encoded) -> None:
+    model = frozen("bert", "classes", 1)
+    stand_in, batch = shortened(model, find_cut(model, 1, texts, "cpu")), texts.batch(ROWS, "cpu")
+    with torch.no_grad():
+        states = states_at(model, prefix_blocks(model)[0], batch)
+    model.train()
+
+    def learnt(run: Callable[[], Any]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        torch.manual_seed(0)
+        return gradients(model, lambda: [run().logits]), torch.rand(1)
+
+    whole, drawn = learnt(lambda: model(**batch))
+    narrow, drawn_too = learnt(lambda: stand_in(**batch, **{STATES: states}))
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(whole, narrow, strict=True))
+    assert torch.equal(drawn, drawn_too)
 
 
 def test_the_model_itself_stays_whole(texts: Encoded) -> None:
