@@ -28,3 +28,10 @@ def test_writing_token_by_token_is_what_reading_all_at_once_foretells() -> None:
         logits = model(source, torch.ones_like(source), inputs).logits
     assert ids.shape == (2, 6)
     assert torch.equal(logits.argmax(dim=-1), ids)
+
+
+def test_it_is_trained_without_dropout_unless_some_is_asked_for() -> None:
+    model, source, written = translator(), torch.tensor([[3, 4, 0]]), torch.tensor([[0, 4, 5]])
+    expected = model(source, torch.ones_like(source), written).logits
+    model.train()
+    assert torch.equal(model(source, torch.ones_like(source), written).logits, expected)
