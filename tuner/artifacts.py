@@ -12,7 +12,7 @@ from pathlib import Path
 
 from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
-from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
+from tuner.db import checkpoint_rows, metric_rows, overview_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.errors import NotFound, StaleLease
 from tuner.files import LocalFiles, StoredFile, files_at
@@ -125,7 +125,7 @@ class ArtifactStore:
             if study is None or study.spec.further_objectives:
                 return True
             maximize = direction_of(study.spec) == "maximize"
-            return trial_rows.count_better(connection, study.id, value, maximize=maximize) < study.spec.keep_models
+            return overview_rows.count_better(connection, study.id, value, maximize=maximize) < study.spec.keep_models
 
     def study_to_tidy(self, change: Change, lease_id: str) -> str | None:
         """For `keep_best`, after a trial ended under this lease: its study, if any trial of that has files."""

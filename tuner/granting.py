@@ -39,13 +39,18 @@ class Lease:
 
 def grant(change: Change, study: Study, worker_id: str, lease_id: str, *, expires_at: datetime, now: datetime) -> Trial | None:
     """Start the next trial of the study under a lease: one that waits, else a new one. None if there is none just now."""
-    trial = trial_rows.next_waiting(change.connection, study.id)
-    if trial is None and limit_reached(change.connection, study, now) is None:
-        trial = next_to_promote(change, study) or _new_trial(change, study, now)
-    started = trial and trial_rows.start_trial(change.connection, trial.id, lease_id=lease_id, worker_id=worker_id, now=now)
-    if trial is None or started is None:
+    waiting = trial_rows.next_waiting(change.connection, study.id)
+    if waiting is None:
+        if limit_reached(change.connection, study, now) is not None:
+            return None
+        waiting = next_to_promote(change, study)
+    if waiting is None:
+        started = _new_trial(change, study, (lease_id, worker_id), now)
+    else:
+        started = trial_rows.start_trial(change.connection, waiting.id, lease_id=lease_id, worker_id=worker_id, now=now)
+    if started is None:
         return None
-    if trial.set_aside_at is not None:
+    if waiting is not None and waiting.set_aside_at is not None:
         promote(change, study, started)
     if started.attempt > 1:
         take_up(change, study, started, now)
@@ -81,7 +86,8 @@ def lease_of(change: Change, study: Study, trial: Trial, lease_time: timedelta) 
     )
 
 
-def _new_trial(change: Change, study: Study, now: datetime) -> Trial | None:
+def _new_trial(change: Change, study: Study, lease: tuple[str, str], now: datetime) -> Trial | None:
+    """One that runs under the lease (its id and the worker's) from the start."""
     number = None if change.search(study).exhausted() else study_rows.claim_number(change.connection, study.id)
     if number is None:
         return None
@@ -95,4 +101,5 @@ def _new_trial(change: Change, study: Study, now: datetime) -> Trial | None:
         search_attrs=suggestion.search_attrs,
         space_version=study.space_version,
         now=now,
+        lease=lease,
     )

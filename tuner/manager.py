@@ -130,7 +130,14 @@ class Manager:
             if trial.set_aside_at is not None:
                 return verdict(trial, study)
             unheard = [point for point in points if point.step > known_until(trial)]
-            new = metric_rows.insert_metrics(change.connection, trial_id=trial.id, attempt=trial.attempt, points=unheard, now=now)
+            new = metric_rows.insert_metrics(
+                change.connection,
+                trial_id=trial.id,
+                attempt=trial.attempt,
+                points=unheard,
+                now=now,
+                reported_until=-1 if trial.step is None else trial.step,
+            )
             if not new:
                 return verdict(trial, study)
             change.tell("metric", study_id=study.id, number=trial.number)
@@ -295,6 +302,8 @@ class Manager:
 
         A lease that was taken back stays the last one of its trial where there is no retry left; nothing is ended by it either.
         """
+        if lease_rows.is_open(change.connection, lease_id):
+            return None
         lease = lease_rows.get_lease(change.connection, lease_id)
         if lease is None or lease.outcome is None:
             return None

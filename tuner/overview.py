@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
 
-from tuner.db import study_rows, trial_rows
+from tuner.db import overview_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
 from tuner.objectives import pareto_set
 from tuner.records import FINISHED_TRIAL_STATES, Study, Trial
@@ -32,13 +32,13 @@ class Overview:
 
 
 def overview(connection: Connection, study: Study, *, now: datetime) -> Overview:
-    saved = trial_rows.saved_seconds(connection, study.id)
+    saved = overview_rows.saved_seconds(connection, study.id)
     return replace(overviews(connection, [study], now=now)[0], saved_seconds=saved)
 
 
 def overviews(connection: Connection, studies: Sequence[Study], *, now: datetime) -> list[Overview]:
     ids = [study.id for study in studies]
-    counts, values = study_rows.counts(connection, ids), trial_rows.completed_values(connection, ids)
+    counts, values = study_rows.counts(connection, ids), overview_rows.completed_values(connection, ids)
     return [_overview(connection, study, counts[study.id], values[study.id], now) for study in studies]
 
 
@@ -89,7 +89,7 @@ def best_of(connection: Connection, study: Study) -> Trial | None:
 def _eta(connection: Connection, study: Study, counts: Mapping[str, int], now: datetime) -> float | None:
     """Trials to come, at the mean length of those that ended and as many side by side as run; running ones count for the rest."""
     total = study.spec.budget.trials
-    mean = trial_rows.mean_seconds(connection, study.id)
+    mean = overview_rows.mean_seconds(connection, study.id)
     if total is None or mean is None:
         return None
     running, _ = trial_rows.list_trials(connection, study.id, states=["running"], limit=study.spec.parallelism)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from sqlalchemy import update
 from tests.conftest import Clock
 from tests.contracts.test_replay import PRUNERS, SAMPLERS
 from tests.simulation import play, start_study, start_worker
-from tuner.db import study_rows, trial_rows
+from tuner.db import metric_rows, study_rows, trial_rows, worker_rows
 from tuner.db.known_rows import Known, known
 from tuner.db.tables import trials
 from tuner.errors import StaleLease
@@ -27,9 +26,19 @@ def known_now(service: Service) -> tuple[dict[str, Trial], dict[str, Study]]:
 
 
 def check_known(service: Service) -> int:
-    """How many rows are known; each must be as it stands in the database."""
+    """How many trials are known; whatever is known must be as it stands in the database."""
     its_trials, its_studies = known_now(service)
+    facts = service.ledger.database._known
     with service.ledger.read() as connection:
+        running = facts.running()
+        assert running is None or running == study_rows.running_studies(connection)
+        for study_id, of_study in facts._of_studies.items():
+            assert not of_study.none_waits or trial_rows.next_waiting(connection, study_id) is None
+            assert not of_study.no_files or not metric_rows.has_files(connection, study_id)
+            at_work = trial_rows.list_trials(connection, study_id, states=["running"])[1]
+            assert of_study.at_work in (None, at_work)
+        stored = {worker.id: worker for worker in worker_rows.list_workers(connection)}
+        assert facts._workers.items() <= stored.items()
         for lease_id, trial in its_trials.items():
             assert trial == trial_rows.get_trial(connection, trial.study_id, trial.number)
             assert trial.lease_id == lease_id
@@ -39,9 +48,9 @@ def check_known(service: Service) -> int:
 
 
 @pytest.mark.parametrize("pruner", PRUNERS[:5], ids=lambda pruner: f"{pruner['name']}-{pruner.get('promotion')}")
-def test_it_is_true_throughout_a_study(tmp_path: Path, pruner: dict[str, Any]) -> None:
+def test_it_is_true_throughout_a_study(settings: Settings, pruner: dict[str, Any]) -> None:
     clock = Clock()
-    with open_service(Settings(home=tmp_path / "home"), clock=clock) as service:
+    with open_service(settings, clock=clock) as service:
         start_study(service, clock(), **(SAMPLERS["random"] | {"pruner": pruner, "budget": {"trials": 12}}))
         seen: list[int] = []
 

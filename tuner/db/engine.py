@@ -21,6 +21,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
 
 from tuner.db.known_rows import Known, known
+from tuner.db.posted import Posted, Unforeseen
+from tuner.db.prepared import send_posted
 from tuner.errors import Unavailable
 
 __all__ = ["Connection", "Database"]
@@ -125,11 +127,11 @@ class Database:
     def _commit(self, batch: list[_Call]) -> None:
         try:
             try:
-                outcomes = self._transact(batch, _run)
+                outcomes = self._transact(batch, _run, posting=True)
             except _LeftChanges:
                 self._known.clear()
                 self.on_rerun()
-                outcomes = self._transact(batch, _run_apart)
+                outcomes = self._transact(batch, _run_apart, posting=False)
         except (SQLAlchemyError, Unavailable) as error:
             self._let_go()  # a commit that failed may have left the transaction open
             self._known.clear()
@@ -142,10 +144,15 @@ class Database:
             else:
                 future.set_exception(problem)
 
-    def _transact(self, batch: list[_Call], run: Callable[[Connection, _Call], _Outcome]) -> list[_Outcome]:
+    def _transact(self, batch: list[_Call], run: Callable[[Connection, _Call], _Outcome], *, posting: bool) -> list[_Outcome]:
+        """Run the calls in one transaction. `posting`: statements whose outcome is known may wait for others (PostgreSQL).
+
+        Raises _LeftChanges if the calls must be run apart.
+        """
         connection = self._writing = self._writing or self.writing.connect().execution_options(tuner_write=True)
         for may_be_cut_off in (True, False):
             with connection.begin() as transaction:
+                connection.info["posted"] = Posted() if posting and connection.dialect.driver == "psycopg" else None
                 try:
                     self.guard(connection)
                 except DBAPIError:
@@ -155,12 +162,14 @@ class Database:
                     transaction.rollback()
                     continue
                 connection.info["known"] = self._known
-                return [run(connection, call) for call in batch]
+                outcomes = [run(connection, call) for call in batch]
+                _send_the_rest(connection)
+                return outcomes
         raise AssertionError("the second try returns or raises")
 
 
 class _LeftChanges(Exception):
-    """A call failed after it had changed something."""
+    """A call failed after it had changed something, or relied on what is not so."""
 
 
 def _run(connection: Connection, call: _Call) -> _Outcome:
@@ -170,9 +179,16 @@ def _run(connection: Connection, call: _Call) -> _Outcome:
     try:
         return future, work(connection), None
     except BaseException as error:  # carried to the caller's thread, which raises it
-        if isinstance(error, SQLAlchemyError) or connection.info["changed"]:
+        if isinstance(error, SQLAlchemyError | Unforeseen) or connection.info["changed"]:
             raise _LeftChanges from error
         return future, None, error
+
+
+def _send_the_rest(connection: Connection) -> None:
+    try:
+        send_posted(connection)
+    except (SQLAlchemyError, Unforeseen) as error:
+        raise _LeftChanges from error
 
 
 def _run_apart(connection: Connection, call: _Call) -> _Outcome:
@@ -188,7 +204,8 @@ def _run_apart(connection: Connection, call: _Call) -> _Outcome:
         return future, None, error
 
 
-def _note_change(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+def _note_statement(connection: Connection, cursor: Any, statement: str, *_: object) -> None:
+    send_posted(connection)
     if not statement.startswith(("SELECT", "BEGIN")):
         connection.info["changed"] = True
         known(connection).clear()
@@ -201,7 +218,7 @@ def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
         if longest_pause is not None:
             event.listen(engine, "connect", partial(_cut_off_after, longest_pause))
-        event.listen(engine, "before_cursor_execute", _note_change)
+        event.listen(engine, "before_cursor_execute", _note_statement)
         return engine
     if parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
@@ -211,7 +228,7 @@ def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:
     engine = create_engine(parsed, pool_size=10, max_overflow=30)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "before_cursor_execute", _note_change)
+    event.listen(engine, "before_cursor_execute", _note_statement)
     return engine
 
 

@@ -1,4 +1,4 @@
-"""Rows that the writer need not read again: what it knows of trials under a lease, and of their studies.
+"""Rows that the writer need not read again: what it knows of trials under a lease, of their studies, and of workers.
 
 A service is the only one that changes its database (decision 0005), and does so on one thread (0002). A statement that changes
 one of these rows and returns it, or says all that it changes, keeps what is known up to date; any other change makes
@@ -7,34 +7,50 @@ all of it forgotten, and so does whatever undoes a transaction. Only the writer'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from tuner.records import Study, Trial
+from tuner.records import Study, Trial, Worker
 
 _MOST = 5_000  # trials: those under a lease, and those that ended last
-_SEEN_AGAIN_AFTER = timedelta(seconds=1)
+
+
+@dataclass
+class OfStudy:
+    """What is known of a study beside its row."""
+
+    at_work: int | None = None  # how many of its trials run; None: that is not known
+    none_waits: bool = False  # no trial of it waits that may start at once
+    no_files: bool = False  # no trial of it has any
+
+    def more_at_work(self, more: int) -> None:
+        """So many trials have begun to run; those that no longer do count below 0."""
+        if self.at_work is not None:
+            self.at_work += more
 
 
 class Known:
-    """Trials by lease, and studies by id."""
+    """Trials by lease, studies and workers by id, and which studies run."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._trials: dict[str, Trial] = {}
         self._leases: dict[int, str] = {}
         self._studies: dict[str, Study] = {}
-        self._seen: dict[str, datetime] = {}
+        self._running: list[str] | None = None
+        self._of_studies: dict[str, OfStudy] = {}
+        self._workers: dict[str, Worker] = {}
 
     def clear(self) -> None:
         self._trials.clear()
         self._leases.clear()
         self._studies.clear()
-        self._seen.clear()
+        self._running = None
+        self._of_studies.clear()
+        self._workers.clear()
 
     def trial(self, lease_id: str) -> Trial | None:
         return self._trials.get(lease_id)
@@ -42,13 +58,16 @@ class Known:
     def study(self, study_id: str) -> Study | None:
         return self._studies.get(study_id)
 
-    def seen(self, worker_id: str, now: datetime) -> bool:
-        """Whether the row of a worker says that it was heard of about now; else it will."""
-        if abs(now - self._seen.get(worker_id, now - _SEEN_AGAIN_AFTER)) < _SEEN_AGAIN_AFTER:
-            return True
-        if self._most:
-            self._seen[worker_id] = now
-        return False
+    def running(self) -> list[Study] | None:
+        """Every running study, in the order they were read in; None if that is not known."""
+        return None if self._running is None else [self._studies[study_id] for study_id in self._running]
+
+    def of_study(self, study_id: str) -> OfStudy:
+        """To be read, and kept up to date."""
+        return self._of_studies.setdefault(study_id, OfStudy()) if self._most else OfStudy()
+
+    def worker(self, worker_id: str) -> Worker | None:
+        return self._workers.get(worker_id)
 
     def keep_trial(self, trial: Trial | None) -> None:
         """What the row of a trial is now."""
@@ -69,6 +88,17 @@ class Known:
         """What the row of a study is now."""
         if study is not None and self._most:
             self._studies[study.id] = study
+
+    def keep_running(self, studies: Sequence[Study]) -> None:
+        """These are all that run."""
+        if self._most:
+            self._studies |= {study.id: study for study in studies}
+            self._running = [study.id for study in studies]
+
+    def keep_worker(self, worker: Worker | None) -> None:
+        """What the row of a worker is now."""
+        if worker is not None and self._most:
+            self._workers[worker.id] = worker
 
 
 _NOTHING = Known(most=0)

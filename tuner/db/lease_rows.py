@@ -14,6 +14,7 @@ from tuner.db.engine import Connection
 from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
 from tuner.db.tables import leases, trials, workers
+from tuner.db.worker_rows import see_worker
 from tuner.records import Attempt
 
 _BY_ID = Prepared(select(leases).where(leases.c.id == bindparam("lease")))
@@ -21,7 +22,6 @@ _OPEN = (leases.c.id == bindparam("lease"), leases.c.ended_at.is_(None))
 _INSERT = Prepared(insert(leases))
 _EXTEND = Prepared(update(leases).where(*_OPEN).values(expires_at=bindparam("until")).returning(leases.c.worker_id))
 _ON = Prepared(update(leases).where(*_OPEN).values(gpus=bindparam("ids")))
-_SEEN = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")))
 _ENDING: dict[str, Any] = {"ended_at": bindparam("now"), "outcome": bindparam("as_outcome"), "message": bindparam("with_message")}
 _END = Prepared(update(leases).where(*_OPEN).values(_ENDING))
 
@@ -35,7 +35,7 @@ def insert_lease(
     connection: Connection, *, lease_id: str, trial_id: int, attempt: int, worker_id: str, now: datetime, expires_at: datetime
 ) -> None:
     values = {"id": lease_id, "trial_id": trial_id, "attempt": attempt, "worker_id": worker_id}
-    _INSERT.run(connection, values | {"granted_at": now, "expires_at": expires_at})
+    _INSERT.hits(connection, values | {"granted_at": now, "expires_at": expires_at})
 
 
 def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
@@ -43,12 +43,24 @@ def get_lease(connection: Connection, lease_id: str) -> Attempt | None:
     return None if row is None else _attempt(row)
 
 
+def is_open(connection: Connection, lease_id: str) -> bool:
+    """Whether it is known, without a look, that the lease is open: it is while its trial runs."""
+    trial = known(connection).trial(lease_id)
+    return trial is not None and trial.state == "running"
+
+
 def extend_lease(connection: Connection, lease_id: str, *, expires_at: datetime, now: datetime) -> bool:
     """Whether the lease was still open."""
-    held = _EXTEND.first(connection, {"lease": lease_id, "until": expires_at})
-    if held is not None and not known(connection).seen(held["worker_id"], now):
-        _SEEN.run(connection, {"worker": held["worker_id"], "now": now})
-    return held is not None
+    values = {"lease": lease_id, "until": expires_at}
+    trial = known(connection).trial(lease_id)
+    if trial is not None and trial.worker_id is not None and is_open(connection, lease_id):
+        worker_id, held = trial.worker_id, _EXTEND.hits(connection, values)
+    else:
+        row = _EXTEND.first(connection, values)
+        worker_id, held = ("", False) if row is None else (row["worker_id"], True)
+    if held:
+        see_worker(connection, worker_id, now)
+    return held
 
 
 def note_gpus(connection: Connection, lease_id: str, gpus: Sequence[str]) -> None:
@@ -57,7 +69,7 @@ def note_gpus(connection: Connection, lease_id: str, gpus: Sequence[str]) -> Non
 
 
 def end_lease(connection: Connection, lease_id: str, *, outcome: str, message: str | None, now: datetime) -> None:
-    _END.run(connection, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
+    _END.hits(connection, {"lease": lease_id, "now": now, "as_outcome": outcome, "with_message": message})
 
 
 def expired_leases(connection: Connection, *, now: datetime, limit: int = 1000) -> list[Attempt]:

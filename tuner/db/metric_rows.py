@@ -11,13 +11,14 @@ from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, upd
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
+from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
 from tuner.db.tables import artifacts, checkpoints, logs, metrics, trials
 from tuner.records import Artifact, LogLine, MetricPoint
 
 _STORE = {
-    "postgresql": Prepared(postgresql.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step)),
-    "sqlite": Prepared(sqlite.insert(metrics).on_conflict_do_nothing().returning(metrics.c.step)),
+    "postgresql": Prepared(postgresql.insert(metrics).on_conflict_do_nothing()),
+    "sqlite": Prepared(sqlite.insert(metrics).on_conflict_do_nothing()),
 }
 _HELD = (trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
 _CURRENT = Prepared(select(trials.c.id).where(*_HELD))
@@ -29,24 +30,27 @@ _HAS_FILES = Prepared(select(or_(*_FILES).label("found")))
 
 
 def insert_metrics(
-    connection: Connection, *, trial_id: int, attempt: int, points: Iterable[MetricPoint], now: datetime
+    connection: Connection,
+    *,
+    trial_id: int,
+    attempt: int,
+    points: Iterable[MetricPoint],
+    now: datetime,
+    reported_until: int | None = None,
 ) -> list[MetricPoint]:
-    """Store what is not stored yet, and return just that: of a number reported twice, the first stands."""
-    new = []
+    """Store what is not stored yet, and return just that: of a number reported twice, the first stands.
+
+    `reported_until`: nothing of the attempt is stored beyond this step; None: that is not known.
+    """
+    new, keys = [], set()
     for point in points:
-        values = {
-            "trial_id": trial_id,
-            "attempt": attempt,
-            "split": point.split,
-            "name": point.name,
-            "step": point.step,
-            "epoch": point.epoch,
-            "value": None if math.isnan(point.value) else point.value,
-            "reported_at": now,
-            "superseded": False,
-        }
-        if _STORE[connection.dialect.name].first(connection, values) is not None:
+        key = {"split": point.split, "name": point.name, "step": point.step}
+        values = {"trial_id": trial_id, "attempt": attempt, "epoch": point.epoch, "reported_at": now, "superseded": False}
+        value = None if math.isnan(point.value) else point.value
+        beyond = reported_until is not None and point.step > reported_until and tuple(key.values()) not in keys
+        if _STORE[connection.dialect.name].hits(connection, values | key | {"value": value}, foreseen=beyond):
             new.append(point)
+        keys.add(tuple(key.values()))
     return new
 
 
@@ -153,7 +157,10 @@ def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[in
 
 def has_files(connection: Connection, study_id: str) -> bool:
     """Whether any trial of the study has an artifact or a checkpoint."""
-    return bool(_HAS_FILES.all(connection, {"study": study_id})[0]["found"])
+    facts = known(connection).of_study(study_id)
+    if not facts.no_files:  # to add one is no prepared statement
+        facts.no_files = not _HAS_FILES.all(connection, {"study": study_id})[0]["found"]
+    return not facts.no_files
 
 
 def artifact_paths(connection: Connection, study_id: str) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Select, exc
 
+from tuner.db.posted import posted
+
 Process = Callable[[Any], Any] | None
 Row = dict[str, Any]
 
@@ -51,7 +53,24 @@ class Prepared:
         count: int = self._run(connection, values)[1].rowcount
         return count
 
+    def hits(self, connection: Connection, values: Mapping[str, Any], *, foreseen: bool = True) -> bool:
+        """Whether it changes a row. `foreseen`: the caller knows that it changes just one; then it may run later.
+
+        Should it not, all calls that share the transaction are run again, with nothing foreseen.
+        """
+        waiting = posted(connection) if foreseen else None
+        if waiting is not None:
+            waiting.add(*self._ready(connection, values)[1])
+            return True
+        cursor = self._run(connection, values)[1]
+        return bool(cursor.fetchall() if cursor.description else cursor.rowcount == 1)
+
     def _run(self, connection: Connection, values: Mapping[str, Any]) -> tuple[_Compiled, Any]:
+        compiled, statement = self._ready(connection, values)
+        return compiled, _drive(connection, statement)
+
+    def _ready(self, connection: Connection, values: Mapping[str, Any]) -> tuple[_Compiled, tuple[str, Any]]:
+        """What the driver is to run. Whoever asks is about to run it."""
         compiled = self._compiled.get(connection.dialect.name)
         if compiled is None:
             compiled = self._compiled[connection.dialect.name] = _compile(self._statement, connection.dialect, list(values))
@@ -61,14 +80,25 @@ class Prepared:
             connection.info["changed"] = True
         ready = compiled.constants | {name: write(values[name]) if write else values[name] for name, write in compiled.given}
         named = compiled.positions
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        try:
-            return compiled, driver.execute(compiled.text, ready if named is None else [ready[name] for name in named])
-        except connection.dialect.loaded_dbapi.Error as error:
-            if connection.dialect.is_disconnect(error, driver, None):
-                connection.invalidate(error)
-            raise _as_sqlalchemys(error, compiled.text) from error
+        return compiled, (compiled.text, ready if named is None else [ready[name] for name in named])
+
+
+def send_posted(connection: Connection) -> None:
+    """Run what waits to be run. Raises Unforeseen."""
+    if posted(connection):
+        _drive(connection)
+
+
+def _drive(connection: Connection, *statement: tuple[str, Any]) -> Any:
+    """Have the driver run a statement, after those that wait; returns its cursor."""
+    driver, waiting = connection.connection.driver_connection, posted(connection)
+    assert driver is not None
+    try:
+        return waiting.send(driver, *statement) if waiting else driver.execute(*statement[0])
+    except connection.dialect.loaded_dbapi.Error as error:
+        if connection.dialect.is_disconnect(error, driver, None):
+            connection.invalidate(error)
+        raise _as_sqlalchemys(error, *(text for text, _ in statement)) from error
 
 
 def _compile(statement: Any, dialect: Dialect, names: list[str]) -> _Compiled:
@@ -90,7 +120,7 @@ def _columns(statement: Any, dialect: Dialect, described: Sequence[Sequence[Any]
     return [(column.name, column.type.dialect_impl(dialect).result_processor(dialect, kind)) for column, (_, kind, *_) in columns]
 
 
-def _as_sqlalchemys(error: Exception, text: str) -> exc.DBAPIError:
+def _as_sqlalchemys(error: Exception, text: str = "statements that were sent together") -> exc.DBAPIError:
     """The driver's error as `Connection.execute` would have raised it."""
     kinds = (getattr(exc, kind.__name__, None) for kind in type(error).__mro__)
     kind = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, exc.DBAPIError))

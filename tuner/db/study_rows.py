@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from tuner.db.engine import Connection
 from tuner.db.known_rows import known
+from tuner.db.posted import posted
 from tuner.db.prepared import Prepared
 from tuner.db.tables import idempotency, studies, trials
 from tuner.records import LIVE_STUDY_STATES, TRIAL_STATES, Facts, Study, StudyState
@@ -38,13 +39,15 @@ _COLUMNS = [column if column is not studies.c.spec else cast(column, Text).label
 _BY_ID = Prepared(select(*_COLUMNS).where(studies.c.id == bindparam("study")))
 _RUNNING = Prepared(select(*_COLUMNS).where(studies.c.state == "running").order_by(studies.c.created_at))
 _N_RUNNING = select(func.count()).where(trials.c.study_id == bindparam("study"), trials.c.state == "running").scalar_subquery()
-_CLAIM = Prepared(
+_AT_WORK = Prepared(select(_N_RUNNING.label("count")))
+_CLAIMED = (
     update(studies)
     .where(studies.c.id == bindparam("study"), studies.c.state == "running", _N_RUNNING < studies.c.parallelism)
     .where(or_(studies.c.max_trials.is_(None), studies.c.n_created < studies.c.max_trials), studies.c.reopened_from.is_(None))
     .values(n_created=studies.c.n_created + 1)
-    .returning(studies.c.n_created)
 )
+_CLAIM = Prepared(_CLAIMED.returning(studies.c.n_created))
+_CLAIM_NEXT = Prepared(_CLAIMED.where(studies.c.n_created == bindparam("created")))
 
 
 def insert_study(connection: Connection, study: Study) -> None:
@@ -128,7 +131,11 @@ def _has_tag(connection: Connection, name: str, value: str | None) -> ColumnElem
 def running_studies(connection: Connection, study_ids: Sequence[str] | None = None) -> list[Study]:
     """Those that may hand out trials, oldest first."""
     if study_ids is None:
-        return [_study(row) for row in _RUNNING.all(connection, {})]
+        everything = known(connection).running()
+        if everything is None:
+            everything = [_study(row) for row in _RUNNING.all(connection, {})]
+            known(connection).keep_running(everything)
+        return everything
     named = [get_study(connection, study_id) for study_id in set(study_ids)]
     running = [study for study in named if study is not None and study.state == "running"]
     return sorted(running, key=lambda study: study.created_at)
@@ -139,14 +146,28 @@ def claim_number(connection: Connection, study_id: str) -> int | None:
 
     One conditional statement: whatever the number of workers, the budget is never exceeded and numbers have no holes.
     """
-    claimed = _CLAIM.first(connection, {"study": study_id})
-    if claimed is None:
-        return None
-    n_created: int = claimed["n_created"]
     study = known(connection).study(study_id)
+    if study is not None and posted(connection) is not None and _has_room(connection, study):
+        _CLAIM_NEXT.hits(connection, {"study": study_id, "created": study.n_created})
+        number = study.n_created
+    else:
+        claimed = _CLAIM.first(connection, {"study": study_id})
+        if claimed is None:
+            return None
+        number = claimed["n_created"] - 1
     if study is not None:
-        known(connection).keep_study(replace(study, n_created=n_created))
-    return n_created - 1
+        known(connection).keep_study(replace(study, n_created=number + 1))
+    return number
+
+
+def _has_room(connection: Connection, study: Study) -> bool:
+    """Whether a number of the study can be claimed, by what is known."""
+    facts = known(connection).of_study(study.id)
+    if facts.at_work is None:
+        facts.at_work = int(_AT_WORK.all(connection, {"study": study.id})[0]["count"])
+    budget = study.spec.budget.trials
+    within_budget = budget is None or study.n_created < budget
+    return study.state == "running" and study.reopened_from is None and within_budget and facts.at_work < study.spec.parallelism
 
 
 def could_start(connection: Connection, study: Study) -> bool:

@@ -31,14 +31,15 @@ from studies.definition import ParamValue
 from tuner.db.engine import Connection
 from tuner.db.extension_json import extension_from_json, extension_to_json, storable
 from tuner.db.known_rows import known
+from tuner.db.posted import posted
 from tuner.db.prepared import Prepared
 from tuner.db.tables import UtcDateTime, metrics, studies, trials
 from tuner.records import FINISHED_TRIAL_STATES, Ended, Extension, Origin, Trial, TrialState
 
 SORTABLE = ("number", "state", "value", "epoch", "attempt", "created_at", "started_at", "finished_at", "seconds")
 # An extended trial counts as it had ended until it ends anew.
-_STATE = func.coalesce(trials.c.ended_state, trials.c.state)
-_VALUE = case((trials.c.ended_state.is_not(None), trials.c.ended_value), else_=trials.c.value)
+ENDED_STATE = func.coalesce(trials.c.ended_state, trials.c.state)
+ENDED_VALUE = case((trials.c.ended_state.is_not(None), trials.c.ended_value), else_=trials.c.value)
 Comparison = Literal["<", "<=", ">", ">=", "=", "!="]
 
 _OF_LEASE = Prepared(select(trials).where(trials.c.lease_id == bindparam("lease")))
@@ -104,23 +105,37 @@ def insert_trial(
     search_attrs: Mapping[str, Any],
     space_version: int,
     now: datetime,
+    lease: tuple[str, str] | None = None,
 ) -> Trial:
-    """A new trial, waiting for a worker."""
+    """A new trial: running under `lease` (its id and the worker's), for which a number was claimed, or waiting for a worker."""
+    lease_id, worker_id = lease or (None, None)
+    started_at = None if lease is None else now
     values = {
         "study_id": study_id,
         "number": number,
-        "state": "waiting",
+        "state": "waiting" if lease is None else "running",
         "origin": origin,
         "params": dict(params),
         "values": {},
-        "attempt": 0,
+        "attempt": 0 if lease is None else 1,
         "retries": 0,
+        "lease_id": lease_id,
+        "worker_id": worker_id,
         "search_attrs": storable(search_attrs),
         "space_version": space_version,
         "details": {},
         "created_at": now,
+        "started_at": started_at,
+        "attempt_at": started_at,
+        "reported_at": started_at,
     }
-    return _trial(_INSERT.all(connection, values)[0])
+    trial = _trial(_INSERT.all(connection, values)[0])
+    if lease is None:
+        known(connection).of_study(study_id).none_waits = False
+    else:
+        known(connection).of_study(study_id).more_at_work(1)
+    known(connection).keep_trial(trial)
+    return trial
 
 
 def set_ended(
@@ -147,7 +162,12 @@ def trial_of_lease(connection: Connection, lease_id: str) -> Trial | None:
 
 def next_waiting(connection: Connection, study_id: str) -> Trial | None:
     """The first that may start at once; those set aside may not."""
-    return _read(_NEXT_WAITING.first(connection, {"study": study_id}))
+    facts = known(connection).of_study(study_id)
+    if facts.none_waits:
+        return None
+    trial = _read(_NEXT_WAITING.first(connection, {"study": study_id}))
+    facts.none_waits = trial is None
+    return trial
 
 
 def trials_of(connection: Connection, study_id: str) -> list[Trial]:
@@ -200,8 +220,8 @@ def best_trial(
     connection: Connection, study_id: str, *, maximize: bool, states: Sequence[TrialState] = ("completed",)
 ) -> Trial | None:
     """The best value among `states`; of equal ones the earliest. One that is being extended counts as it had ended."""
-    value = _VALUE.desc() if maximize else _VALUE.asc()
-    query = select(trials).where(trials.c.study_id == study_id, _STATE.in_(states), _VALUE.is_not(None))
+    value = ENDED_VALUE.desc() if maximize else ENDED_VALUE.asc()
+    query = select(trials).where(trials.c.study_id == study_id, ENDED_STATE.in_(states), ENDED_VALUE.is_not(None))
     best = _one(connection, query.order_by(value, trials.c.number).limit(1))
     return None if best is None else best.as_ended
 
@@ -228,26 +248,12 @@ def best_trials(
     return list(connection.execute(query.order_by(value, trials.c.number).limit(limit)).scalars())
 
 
-def count_better(connection: Connection, study_id: str, value: float, *, maximize: bool) -> int:
-    """How many completed trials have a better value than this one."""
-    better = trials.c.value > value if maximize else trials.c.value < value
-    query = select(func.count()).where(trials.c.study_id == study_id, trials.c.state == "completed", better)
-    return connection.execute(query).scalar_one()
-
-
-def completed_values(connection: Connection, study_ids: Sequence[str]) -> dict[str, list[float]]:
-    """study id → the values of its completed trials, by number."""
-    query = select(trials.c.study_id, _VALUE).where(trials.c.study_id.in_(study_ids), _STATE == "completed")
-    found: dict[str, list[float]] = {study_id: [] for study_id in study_ids}
-    for study_id, value in connection.execute(query.where(_VALUE.is_not(None)).order_by(trials.c.number)):
-        found[study_id].append(value)
-    return found
-
-
 def start_trial(connection: Connection, trial_id: int, *, lease_id: str, worker_id: str, now: datetime) -> Trial | None:
     """Give a waiting trial to a worker, or None if it does not wait or its study has its full parallelism."""
     started = _read(_START.first(connection, {"trial": trial_id, "lease": lease_id, "worker": worker_id, "now": now}))
     known(connection).keep_trial(started)
+    if started is not None:
+        known(connection).of_study(started.study_id).more_at_work(1)
     return started
 
 
@@ -256,9 +262,9 @@ def note_progress(
 ) -> bool:
     """Keep the last report on the row while the lease is current; whether it was."""
     values = {"lease": lease_id, "to_step": step, "to_epoch": epoch, "to_value": value, "now": now}
-    if _PROGRESS.run(connection, values) != 1:
-        return False
     trial = known(connection).trial(lease_id)
+    if not _PROGRESS.hits(connection, values, foreseen=trial is not None and trial.state == "running"):
+        return False
     if trial is not None:
         epoch, value = trial.epoch if epoch is None else epoch, trial.value if value is None else value
         known(connection).keep_trial(replace(trial, step=step, reported_at=now, epoch=epoch, value=value))
@@ -289,8 +295,17 @@ def end_trial(
         changes["details"] = dict(details)
     statement = _ending(tuple(changes), connection.dialect.name)
     given = {f"to_{name}": new for name, new in changes.items()} | {"lease": lease_id, "now": now}
-    ended = _read(statement.first(connection, given))
+    held = known(connection).trial(lease_id)
+    if held is not None and held.state == "running" and posted(connection) is not None:
+        statement.hits(connection, given)
+        busy = (now - held.attempt_at).total_seconds() if held.attempt_at else 0.0
+        changes |= {"values": dict(held.values if values is None else values)}
+        ended: Trial | None = replace(held, **changes, busy_seconds=held.busy_seconds + busy, attempt_at=None)
+    else:
+        ended = _read(statement.first(connection, given))
     known(connection).keep_trial(ended)
+    if ended is not None:
+        known(connection).of_study(ended.study_id).more_at_work(-1)
     return ended
 
 
@@ -393,22 +408,8 @@ def add_details(connection: Connection, trial_id: int, details: Mapping[str, Any
 
 
 def set_search_attrs(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
-    _SET_ATTRS.run(connection, {"trial": trial_id, "attrs": storable(attrs)})
+    _SET_ATTRS.hits(connection, {"trial": trial_id, "attrs": storable(attrs)})
     known(connection).keep_attrs(trial_id, attrs)
-
-
-def mean_seconds(connection: Connection, study_id: str) -> float | None:
-    """Mean time under leases of the trials that have ended after they had started; None if there is none."""
-    query = select(func.avg(trials.c.busy_seconds)).where(trials.c.study_id == study_id)
-    query = query.where(trials.c.started_at.is_not(None), trials.c.finished_at.is_not(None))
-    mean = connection.execute(query).scalar_one()
-    return None if mean is None else float(mean)
-
-
-def saved_seconds(connection: Connection, study_id: str) -> float:
-    """What stored states of frozen prefixes have saved, less what computing them took, over all trials of a study."""
-    saved = trials.c.details["prefix"]["saved_seconds"].as_float()
-    return float(connection.execute(select(func.sum(saved)).where(trials.c.study_id == study_id)).scalar_one() or 0.0)
 
 
 def count_unfinished(connection: Connection, study_id: str) -> int:

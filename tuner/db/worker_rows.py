@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import RowMapping, bindparam, insert, select, update
 
 from tuner.db.engine import Connection
+from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
 from tuner.db.tables import workers
 from tuner.records import Worker
 
-_SEE = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")).returning(*workers.c))
+_HEARD_OF = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now"))
+_HEARD_OF_AGAIN_AFTER = timedelta(seconds=1)
+_SEE, _NOTE = Prepared(_HEARD_OF.returning(*workers.c)), Prepared(_HEARD_OF)
 
 
 def insert_worker(connection: Connection, worker: Worker) -> None:
@@ -31,9 +35,18 @@ def insert_worker(connection: Connection, worker: Worker) -> None:
 
 
 def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker | None:
-    """Note that a worker is alive; None if it is not known."""
-    row = _SEE.first(connection, {"worker": worker_id, "now": now})
-    return None if row is None else _worker(row)
+    """Note that a worker is alive, if that was not noted about now; None if it is not known."""
+    facts = known(connection)
+    worker = facts.worker(worker_id)
+    if worker is None:
+        row = _SEE.first(connection, {"worker": worker_id, "now": now})
+        worker = None if row is None else _worker(row)
+        facts.keep_worker(worker)
+    elif abs(now - worker.seen_at) >= _HEARD_OF_AGAIN_AFTER:
+        _NOTE.hits(connection, {"worker": worker_id, "now": now})
+        worker = replace(worker, seen_at=now)
+        facts.keep_worker(worker)
+    return worker
 
 
 def set_gpus(connection: Connection, worker_id: str, gpus: Sequence[Mapping[str, Any]], now: datetime) -> bool:

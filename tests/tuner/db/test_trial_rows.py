@@ -8,7 +8,7 @@ import pytest
 from studies.definition import ParamValue
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, make_bench
-from tuner.db import trial_rows
+from tuner.db import overview_rows, trial_rows
 from tuner.db.trial_rows import Comparison, Condition
 from tuner.lifecycle import Actor
 from tuner.service import Service
@@ -108,7 +108,7 @@ def test_a_page_and_how_many_there_are(filled: Bench) -> None:
 
 def test_the_values_of_completed_trials(filled: Bench) -> None:
     with filled.service.ledger.read() as connection:
-        found = trial_rows.completed_values(connection, [filled.study_id, "none"])
+        found = overview_rows.completed_values(connection, [filled.study_id, "none"])
     assert found == {filled.study_id: [0.7, -math.inf], "none": []}
 
 
