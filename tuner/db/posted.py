@@ -2,7 +2,7 @@
 
 The writer runs one statement after the other, and to PostgreSQL each is a round trip that costs more than the statement. Of most
 the outcome is known beforehand (`tuner/db/known_rows.py`), so the call goes on as if it was there; it is looked at before
-anything is committed (decision 0025).
+anything is committed (decision 0026).
 """
 
 from __future__ import annotations
