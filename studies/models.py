@@ -65,6 +65,8 @@ def model_facts(reference: str) -> ModelFacts:
     known = model_config(reference.removeprefix(PREFIX)) if reference.startswith(PREFIX) else {}
     if known:
         return _facts(known, folder)
+    if reference.startswith(PREFIX):
+        _check_folder(folder, reference)
     hub = None if folder.is_dir() else repository(location, "model")
     here = hub.snapshot() if hub else folder
     if here is None or (hub and not (here / "config.json").is_file()):

@@ -203,6 +203,8 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     if space:
         spec, wrong = _checked_search(spec, definition, space, model.blocks)
         errors.extend(wrong or _start_errors(spec, space, model.blocks))
+    if not any(known.field.startswith("parameters") for known in errors):
+        errors.extend(_length_errors(definition, space, model))
     if errors:
         raise InvalidInput(errors)
     leading, *further = objectives_of(spec)
@@ -255,7 +257,7 @@ def _checked_search(
     spec: StudySpec, definition: Definition, space: Space, blocks: int | None
 ) -> tuple[StudySpec, list[FieldError]]:
     """The study with its pruner filled in, and what its search cannot do with this space."""
-    pruner, errors = _checked_pruner(spec, definition, most_epochs(definition, space))
+    pruner, errors = _checked_pruner(spec, definition, most(definition, space, "epochs"))
     errors = errors + sampler_errors(spec.sampler, space) + _several_errors(spec) + _constraint_errors(spec, space, blocks)
     return spec.model_copy(update={"pruner": pruner}), errors
 
@@ -345,12 +347,21 @@ def pruning_direction(spec: StudySpec) -> Direction:
     return catalog_definition(spec.task).metrics[metric]
 
 
-def most_epochs(definition: Definition, space: Space) -> float:
-    """The most epochs that a trial of the space can have."""
-    parameter = space.get("epochs")
+def _length_errors(definition: Definition, space: Space, model: ModelFacts) -> list[FieldError]:
+    """Texts are cut off at `max_length`, which helps only where the model reads as much."""
+    given, longest = most(definition, space, "max_length"), model.max_positions
+    if definition.hyperparameter("max_length") is None or longest is None or given <= longest:
+        return []
+    message = f"the model reads at most {longest} tokens of a text, so up to {given:g} are too many; give at most {longest}"
+    return [FieldError("parameters.max_length", message)]
+
+
+def most(definition: Definition, space: Space, name: str) -> float:
+    """The highest value of a number, such as `epochs`, that a trial of the space can have."""
+    parameter = space.get(name)
     if isinstance(parameter, FloatRange | IntRange):
         return float(parameter.max)
-    rule = definition.hyperparameter("epochs")
+    rule = definition.hyperparameter(name)
     values = parameter.values if isinstance(parameter, Choice) else [parameter.value if parameter else rule and rule.default]
     return max((float(value) for value in values if isinstance(value, int | float)), default=math.inf)
 

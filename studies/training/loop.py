@@ -209,7 +209,11 @@ def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:
         raise TrialFailure("data", str(error)) from error
     found = task.splits.fingerprint()
     if job.fingerprint is not None and found != job.fingerprint:
-        raise TrialFailure("data", f"the data changed since the study was checked: fingerprint {found}, not {job.fingerprint}")
+        raise TrialFailure(
+            "data",
+            "the data changed since the study was checked; put back what there was, or start another study "
+            f"(fingerprint {found}, not {job.fingerprint})",
+        )
     return task
 
 

@@ -51,7 +51,7 @@ def load_classifier(
             config.id2label = dict(enumerate(classes))
             config.label2id = {name: index for index, name in enumerate(classes)}
     except (InvalidInput, OSError, ValueError) as error:
-        raise TrialFailure("data", f"model {reference!r} can't be loaded: {error}") from error
+        raise TrialFailure("data", f"model {reference!r} can't be loaded: {_reason(error, head)}") from error
     return load_body(reference, config, head, dropout), tokenizer
 
 
@@ -77,7 +77,10 @@ def load_body(reference: str, config: PreTrainedConfig, head: Any, dropout: floa
 def _reason(error: Exception, head: Any) -> str:
     if str(error).startswith("Unrecognized configuration class"):
         # transformers goes on to list every model there is.
-        return f"models of its kind have no head for this task ({head.__name__})"
+        return f"models of its kind have no head for this task ({head.__name__}); give one of another kind"
+    if "instantiate the backend tokenizer" in str(error):
+        # transformers asks for packages, which would not help.
+        return "it has no tokenizer, as models that read texts have; give one that reads texts"
     return str(error)
 
 

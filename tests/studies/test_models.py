@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from studies import builtin
 from studies.errors import InvalidInput
 from studies.models import ModelFacts, model_facts, resolve
+from studies.packages import Folder
 
 
 def folder_with(folder: Path, config: dict[str, Any], **tokenizer: object) -> str:
@@ -77,6 +79,13 @@ def test_what_is_no_model_is_told_at_the_field(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "config.json").write_text("{")
     assert "config.json can't be read" in error_of(tmp_path)
+
+
+def test_a_built_in_model_for_other_tasks_is_no_transformers_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    vectors = replace(builtin.MODELS["glove"], package=Folder(path=str(tmp_path), install="apt-get install it"), path="")
+    monkeypatch.setattr(builtin, "MODELS", {"vectors": vectors})
+    with pytest.raises(InvalidInput, match="'builtin:vectors' has no config.json, so it holds no transformers model"):
+        model_facts("builtin:vectors")
 
 
 def test_a_home_folder_that_is_not_there_is_named() -> None:

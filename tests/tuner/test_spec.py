@@ -160,6 +160,7 @@ def test_a_spec_survives_json() -> None:
         ({"batch_size": {"values": [8, -1]}}, "parameters.batch_size.values[1]"),
         ({"epochs": {"min": 1.5, "max": 3}}, "parameters.epochs.min"),
         ({"frozen_layers": {"min": 0, "max": 99}}, "parameters.frozen_layers.max"),
+        ({"max_length": {"values": [128, 513]}}, "parameters.max_length"),
         ({"optimizer": {"values": ["adamw", "lion"]}}, "parameters.optimizer.values[1]"),
         ({"learning_rate": {"value": 1e-3}}, "parameters"),
         ({}, "parameters"),

@@ -8,7 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ResNetConfig,
+    ResNetModel,
+)
 
 from studies.errors import TrialFailure
 from studies.training.models import load_classifier, save_model
@@ -52,6 +60,21 @@ def test_a_model_that_can_not_be_had(tmp_path: Path) -> None:
     assert caught.value.kind == "data"
     with pytest.raises(TrialFailure, match="model 'no-org/no-model' is not on this machine.* HF_HUB_OFFLINE=0") as caught:
         load("no-org/no-model")
+    assert caught.value.kind == "data"
+
+
+def test_a_model_that_reads_no_texts(tmp_path: Path) -> None:
+    ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1])).save_pretrained(tmp_path)
+    with pytest.raises(TrialFailure, match="it has no tokenizer, as models that read texts have") as caught:
+        load(str(tmp_path))
+    assert caught.value.kind == "data"
+
+
+def test_a_model_without_a_head_for_the_task(tiny_model: str) -> None:
+    with pytest.raises(
+        TrialFailure, match=r"no head for this task \(AutoModelForSeq2SeqLM\); give one of another kind"
+    ) as caught:
+        load_classifier(tiny_model, (), max_length=16, dropout=None, head=AutoModelForSeq2SeqLM)
     assert caught.value.kind == "data"
 
 
