@@ -51,7 +51,7 @@ def attention(folder: Path, text: str) -> Attention:
         raise InvalidInput.at("study", f"its model has no attention to show: {str(error).splitlines()[0]}") from None
     if maps is None:
         raise InvalidInput.at("study", "its model has no attention to show")
-    return Attention(_tokens(tokenizer, encoded["input_ids"][0]), maps.tolist())
+    return Attention(_tokens(tokenizer, encoded["input_ids"][0]), maps[0].tolist())
 
 
 def attention_file(model: PreTrainedModel, processor: Any, examples: Encoded, device: str) -> dict[str, str]:
@@ -61,16 +61,19 @@ def attention_file(model: PreTrainedModel, processor: Any, examples: Encoded, de
     """
     if not isinstance(processor, PreTrainedTokenizerBase) or "input_ids" not in examples.inputs:
         return {}
+    rows = _short_rows(examples)
+    maps = _maps(model, examples.batch(rows, device)) if rows else None
+    if maps is None:
+        return {}
     kept: list[tuple[list[str], Tensor]] = []
     size = 0
-    for row in _short_rows(examples):
-        maps = _maps(model, examples.batch([row], device))
-        if maps is None:
-            return {}
-        size += maps.numel()
+    for row, padded in zip(rows, maps, strict=True):
+        tokens = examples.inputs["input_ids"][row]
+        of_text = padded[..., : len(tokens), : len(tokens)]
+        size += of_text.numel()
         if size > _MOST_BYTES:
             break
-        kept.append((_tokens(processor, examples.inputs["input_ids"][row]), maps))
+        kept.append((_tokens(processor, tokens), of_text))
     return attention_json(kept) if kept else {}
 
 
@@ -95,7 +98,7 @@ def _short_rows(examples: Encoded) -> list[int]:
 
 @torch.inference_mode()
 def _maps(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor | None:
-    """[blocks, heads, tokens, tokens] of one text, or None if the model has no attention. The model is left as it was."""
+    """[texts, blocks, heads, tokens, tokens], or None if the model has no attention. The model is left as it was."""
     body: Any = model.base_model
     if not hasattr(body.config, "num_attention_heads"):
         return None
@@ -107,7 +110,7 @@ def _maps(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor | None:
     maps = part(**read, output_attentions=True).attentions
     model.train(trained)
     body.set_attn_implementation(before)
-    return torch.stack([block[0] for block in maps]) if maps else None
+    return torch.stack(list(maps), dim=1) if maps else None
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> list[str]:

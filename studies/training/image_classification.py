@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from studies.training.text_classification import classifier_task, labelled
 
 SMALL_CNN = "builtin:small-cnn"
 _FILE = "preprocessor_config.json"
+_AT_ONCE = 64  # pictures that are sized together: one at a time is mostly overhead, all would need memory for them unsized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +48,22 @@ class Pictures:
 
     def encode(self, pictures: Sequence[str], targets: dict[str, list[Tensor]] | None = None) -> Encoded:
         """Pictures, written as texts, as [channels, size, size], -1 (black) … 1."""
-        return Encoded(
-            inputs={"pixel_values": [self._tensor(picture) for picture in pictures]}, padding={}, targets=targets or {}
-        )
+        found: list[Tensor] = []
+        for start in range(0, len(pictures), _AT_ONCE):
+            decoded = [decode(picture) for picture in pictures[start : start + _AT_ONCE]]
+            for _, alike in groupby(decoded, key=lambda pixels: pixels.shape):
+                found.extend(self._sized(torch.stack(list(alike))))
+        return Encoded(inputs={"pixel_values": found}, padding={}, targets=targets or {})
 
-    def _tensor(self, picture: str) -> Tensor:
-        pixels = decode(picture).float()
-        if self.channels == 1 and pixels.shape[0] > 1:
-            pixels = pixels.mean(dim=0, keepdim=True)
-        pixels = pixels.expand(self.channels, -1, -1)
-        if pixels.shape[-2:] != (self.image_size, self.image_size):
-            size = (self.image_size, self.image_size)
-            pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    def _sized(self, pixels: Tensor) -> Tensor:
+        """[pictures, any channels, height, width], 0 … 255, as [pictures, channels, size, size]."""
+        pixels = pixels.float()
+        if self.channels == 1 and pixels.shape[1] > 1:
+            pixels = pixels.mean(dim=1, keepdim=True)
+        pixels = pixels.expand(-1, self.channels, -1, -1)
+        size = (self.image_size, self.image_size)
+        if pixels.shape[-2:] != size:
+            pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
         return pixels / 127.5 - 1
 
 

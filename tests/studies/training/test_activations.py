@@ -110,13 +110,16 @@ def test_a_deeper_prefix_is_computed_from_a_shallower_one(sharing: Job, store: S
     assert torch.equal(upper.states, direct.states)
 
 
-@pytest.mark.parametrize("change", ["weights", "texts", "depth"])
+@pytest.mark.parametrize("change", ["weights", "embeddings", "texts", "depth"])
 def test_other_content_has_other_states(sharing: Job, store: Store, change: str) -> None:
     cut(sharing, 2, store)
     model, texts = model_and_texts(sharing, 1 if change == "depth" else 2)
     if change == "weights":
         with torch.no_grad():
             prefix_blocks(model)[1].output.dense.bias[0] += 1  # type: ignore[union-attr, index, operator]
+    if change == "embeddings":
+        with torch.no_grad():
+            model.get_input_embeddings().weight[-1, -1] += 1  # type: ignore[operator]
     if change == "texts":
         texts = replace(texts, inputs={name: [tensor[:-1] for tensor in tensors] for name, tensors in texts.inputs.items()})
     assert not above_prefix(model, texts, texts, store, "cpu").found

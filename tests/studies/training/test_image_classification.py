@@ -74,6 +74,15 @@ def test_picture_files_and_sizes() -> None:
         decode("file:" + base64.b64encode(b"no picture").decode())
 
 
+def test_pictures_of_several_sizes_keep_their_order() -> None:
+    flat, tall = (f"{shape}:{base64.b64encode(bytes(range(12))).decode()}" for shape in ("3x4", "4x3"))
+    pictures = Pictures(image_size=6, channels=1)
+    together = pictures.encode([flat, flat, tall, flat]).inputs["pixel_values"]
+    alone = [pictures.encode([picture]).inputs["pixel_values"][0] for picture in (flat, flat, tall, flat)]
+    assert torch.allclose(torch.stack(list(together)), torch.stack(alone))
+    assert not torch.allclose(together[1], together[2])
+
+
 def test_pictures_are_moved_turned_and_scaled_within_bounds() -> None:
     torch.manual_seed(0)
     pixels = torch.full((4, 1, 9, 9), -1.0)
