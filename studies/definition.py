@@ -23,6 +23,11 @@ RESUMED_LATER: tuple[StopReason, ...] = ("paused", "preempted", "promoted_later"
 RESULT_FILES = ("evaluation.json", "predictions.jsonl", "attention.json")
 
 
+def reaches(value: float, target: float, direction: Direction) -> bool:
+    """Whether a score is at least as good as the target."""
+    return value >= target if direction == "maximize" else value <= target
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameter:
     """One setting that a task understands, and which values make sense for it."""
@@ -115,6 +120,7 @@ class Job:
     shared_bytes: int = 0  # how much may lie there
     resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
     legs: tuple[int, ...] = ()  # the epochs at which each run of the schedule ends; empty: one run of all epochs
+    target: float | None = None  # a score of the objective that is good enough: training ends at the evaluation that reaches it
 
 
 @dataclass(frozen=True, kw_only=True)

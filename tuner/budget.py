@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from studies.definition import reaches
 from tuner.db.engine import Connection
 from tuner.db.lease_rows import lease_time
 from tuner.db.trial_rows import best_trial, trials_of
-from tuner.records import Study, Trial
-from tuner.spec import direction_of, gpus_of_trial
+from tuner.objectives import validation_scores
+from tuner.records import MetricPoint, Study, Trial
+from tuner.spec import direction_of, gpus_of_trial, objective_of
 
 
 def exhausted(connection: Connection, study: Study, now: datetime) -> str | None:
@@ -32,13 +35,19 @@ def limit_reached(connection: Connection, study: Study, now: datetime) -> str | 
     maximize = direction_of(study.spec) == "maximize"
     if budget.target is not None:
         best = best_trial(connection, study.id, maximize=maximize)
-        if best is not None and best.value is not None and _reaches(best.value, budget.target, maximize):
+        if best is not None and best.value is not None and reaches(best.value, budget.target, direction_of(study.spec)):
             return f"the target {budget.target:g} is reached by trial {best.number}"
     if budget.no_gain_in is not None:
         trials = [trial.as_ended for trial in trials_of(connection, study.id)]
         if trials_since_gain(trials, maximize) >= budget.no_gain_in:
             return f"no gain in {budget.no_gain_in} trials"
     return None
+
+
+def good_enough(study: Study, points: Sequence[MetricPoint]) -> bool:
+    """Whether one of these reaches the target: its trial then ends by itself, completed, at that evaluation."""
+    target, scores = study.spec.budget.target, validation_scores(points, objective_of(study.spec).metric)
+    return target is not None and any(reaches(score.value, target, direction_of(study.spec)) for score in scores)
 
 
 def hours(connection: Connection, study_id: str, now: datetime) -> float:
@@ -72,7 +81,3 @@ def trials_since_gain(trials: list[Trial], maximize: bool) -> int:
         elif best is not None:
             since += 1
     return since
-
-
-def _reaches(value: float, target: float, maximize: bool) -> bool:
-    return value >= target if maximize else value <= target

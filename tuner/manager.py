@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from studies.definition import Verdict
 from studies.errors import FailureKind
+from tuner.budget import good_enough
 from tuner.db import lease_rows, metric_rows, study_rows, trial_rows, worker_rows
 from tuner.errors import Conflict, NotFound, StaleLease
 from tuner.extensions import ended_anew, go_back, known_until
@@ -282,7 +283,7 @@ class Manager:
             return verdict(trial, study)
         # The untuned default is what the winner is compared with: it always runs to its end. And stopping a trial at its end
         # would save nothing and cost its model.
-        exempt = trial.origin == "default" or _at_its_end(study, trial, judged[-1])
+        exempt = trial.origin == "default" or _at_its_end(study, trial, judged[-1]) or good_enough(study, new)
         if trial.origin == "default":
             search.race.leave_outside(trial.number)
         # Judged once a batch, when all of it is known: so a search rebuilt from rows, which hold all of it, judges alike.

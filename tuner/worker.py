@@ -325,6 +325,7 @@ def job_of(trial: LeasedTrial, slot: Slot, folder: Path, device: str) -> Job:
         threads=slot.threads,
         ranks=max(1, len(slot.gpus)),
         legs=tuple(trial.legs),
+        target=None if trial.legs else spec.budget.target,  # who extends a trial wants more of it
         eval_every=spec.eval_every,
         folder=folder,
     )

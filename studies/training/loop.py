@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report
+from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report, reaches
 from studies.errors import InvalidInput, TrialFailure
 from studies.training.activations import Upper, above_prefix
 from studies.training.attention import attention_file
@@ -96,7 +96,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
     begun, kept = progress.epoch, time.perf_counter()
     batches: list[list[int]] = []
     for end, epoch in evaluation_points(an_epoch, settings.epochs, job.eval_every):
-        if end <= progress.step or early_enough(progress, settings.patience):
+        if end <= progress.step or early_enough(progress, settings.patience) or good_enough(progress, job):
             continue
         began = time.perf_counter()
         ranks.draw_apart(f"{job.seed} {progress.step}")
@@ -188,6 +188,11 @@ def evaluation_points(an_epoch: int, epochs: int, every: float) -> list[tuple[in
 def early_enough(progress: Progress, patience: int) -> bool:
     """Whether so many evaluations in a row brought nothing better that training may end."""
     return 0 < patience <= progress.since_best
+
+
+def good_enough(progress: Progress, job: Job) -> bool:
+    """Whether the target of the study is reached, so that nothing better is asked for."""
+    return job.target is not None and bool(progress.best) and reaches(progress.best[job.metric], job.target, job.direction)
 
 
 def shares(batch: list[int], rows: list[int], counts: Sequence[int] | None, parts: int) -> list[tuple[list[int], float]]:

@@ -154,6 +154,13 @@ def test_a_limit_ends_those_that_wait_as_pruned(service: Service, clock: Clock, 
     assert {trial.state for trial in bench.trials()} == {"completed", "pruned"}
 
 
+def test_a_trial_that_reaches_the_target_is_not_set_aside(service: Service, clock: Clock) -> None:
+    bench = asha_bench(service, clock, budget={"trials": 30, "target": 0.25})
+    bench.lease()
+    assert bench.report(bench.lease(), 1, 0.24) == LATER
+    assert bench.report(bench.lease(), 1, 0.25) == Verdict(), "it is behind no other, but of two none is promoted yet"
+
+
 @pytest.mark.parametrize("pruner", [{"name": "none"}, {"name": "median"}, {"name": "asha", "promotion": False}])
 def test_another_pruner_lets_those_that_wait_go_on(service: Service, clock: Clock, pruner: dict[str, Any]) -> None:
     bench = asha_bench(service, clock)

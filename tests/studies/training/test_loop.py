@@ -200,6 +200,16 @@ def test_patience_ends_training_when_nothing_gets_better(make_job: MakeJob) -> N
     assert (make_job().folder / "model").exists()
 
 
+def test_the_target_ends_training_at_the_evaluation_that_reaches_it(make_job: MakeJob) -> None:
+    whole, cut = Recorder(), Recorder()
+    run(make_job(epochs=3), whole)
+    target = next(metric.value for metric in whole.reports[0] if metric.name == "accuracy")
+    outcome = run(make_job(epochs=3, job_target=target), cut)
+    assert cut.reports == whole.reports[:1]
+    assert (outcome.epoch, outcome.stopped, outcome.values["accuracy"]) == (1.0, None, target)
+    assert (make_job().folder / "model").exists()
+
+
 def test_bfloat16_where_the_hardware_has_it(make_job: MakeJob) -> None:
     outcome = run(make_job(epochs=1, precision="bfloat16"))
     assert outcome.details["precision"] == ("bfloat16" if computes_bfloat16("cpu") else "float32")
