@@ -121,6 +121,8 @@ def nearest_on_grid(parameter: Parameter, value: ParamValue) -> ParamValue:
         return value
     if parameter.step is None:
         return float(value)
+    if isinstance(parameter, IntRange) and parameter.step == 1:
+        return round(value)
     return after_steps(parameter, round((value - parameter.min) / parameter.step))
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from studies.definition import ParamValue
 from tuner.db.engine import Connection, Database
-from tuner.db.metric_rows import metrics_of_study
+from tuner.db.metric_rows import scores_of_study
 from tuner.db.space_rows import priors_of
 from tuner.db.study_rows import get_study, set_search_attrs
 from tuner.db.trial_rows import trials_of
@@ -195,5 +195,5 @@ class Ledger:
 
 def rebuilt(connection: Connection, study: Study) -> Search:
     """A study's search, from its rows."""
-    reports = metrics_of_study(connection, study.id, name=pruning_metric(study.spec))
+    reports = scores_of_study(connection, study.id, pruning_metric(study.spec))
     return Search(study, trials_of(connection, study.id), reports, priors_of(connection, study.id))

@@ -33,7 +33,7 @@ from tuner.memory_guard import MemoryGuard
 from tuner.objectives import scores
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
-from tuner.search_memory import STUDY, Memory
+from tuner.search_memory import STUDY, Memory, Remembered
 from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
 from tuner.spec import constraints_of, objectives_of, pruning_direction, space_of
 
@@ -84,10 +84,11 @@ class Search:
             self._storage.set_study_system_attr(STUDY, name, value)
         self._defaults = catalog_definition(study.spec.task).completed({})
         self.memory = MemoryGuard(self._defaults, study.facts.blocks)
+        remembered: list[FrozenTrial] = []
         for prior in priors:
             frozen = self._frozen(prior.params, OptunaState.COMPLETE, [prior.value])
             if prior.good is None:
-                self._storage.remember(frozen)
+                remembered.append(frozen)
             elif frozen.state is OptunaState.COMPLETE:
                 self._storage.relate(frozen, good=prior.good)
         self._outside: set[int] = set()  # trials that the present space does not contain
@@ -95,13 +96,14 @@ class Search:
             known = trial.as_first_ended
             points = [p for p in reports.get(trial.number, ()) if trial.extension is None or p.step <= (known.step or -1)]
             frozen = self._frozen(known.params, *self._ending(known), points, known.search_attrs)
-            self._storage.remember(frozen)
+            remembered.append(frozen)
             if frozen.state is OptunaState.FAIL:
                 self._outside.add(trial.number)
             self.race.enter(known, [(resource(point), point.value) for point in points])
             self.memory.note(known)
             if fits(self.space, trial.params):
                 self._tried[key_of(trial.params)] += 1
+        self._storage.remember(remembered)
 
     def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are.
@@ -239,7 +241,7 @@ class Search:
         values: Sequence[float] | None,
         points: Sequence[MetricPoint] = (),
         search_attrs: Mapping[str, Any] = MappingProxyType({}),
-    ) -> FrozenTrial:
+    ) -> Remembered:
         """A trial as the sampler knows it: under the present space, whichever it was drawn from.
 
         A parameter that was not searched then had its default. A trial outside the present space only holds its place.
@@ -251,17 +253,17 @@ class Search:
                 continue
             known[name] = params[name] if name in params else self._defaults[name]
             if not contains(parameter, known[name]) or not on_grid(parameter, known[name]):
-                return optuna.trial.create_trial(state=OptunaState.FAIL)
+                return Remembered(state=OptunaState.FAIL)
             if name in self._distributions:
                 searched[name] = nearest_on_grid(parameter, known[name])
-        return optuna.trial.create_trial(
+        return Remembered(
             state=state,
             values=values,
             params=searched,
             distributions={name: self._distributions[name] for name in searched},
             # Optuna knows no reports of several objectives: what was pruned counts as worse than what was not, no more.
             intermediate_values={_as_step(resource(p)): p.value for p in points if len(self._directions) == 1},
-            system_attrs=dict(search_attrs),
+            system_attrs=search_attrs,
         )
 
 

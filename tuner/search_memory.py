@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Memory(optuna.storages.InMemoryStorage):
         self._ended: list[int] = []  # numbers, those of failed trials aside: no sampler looks at them
         self._scattered: list[tuple[int, int]] = []  # the same in an order of which every beginning is spread evenly
         self._ranked: list[_Rank] = []  # the same, best first
+        self._orders: tuple[list[Any], ...] = (self._ended, self._scattered, self._ranked)
 
     @property
     def n_ended(self) -> int:
@@ -85,39 +87,32 @@ class Memory(optuna.storages.InMemoryStorage):
         complete: NDArray[np.float64] = found[~np.isnan(found).any(axis=1)]
         return complete
 
-    def remember(self, trial: FrozenTrial) -> None:
-        """Add a trial as rows tell it. Nobody else holds it, so it is not copied, which is what costs most in Optuna's way."""
-        self.create_new_trial(
-            STUDY,
-            _Kept(
-                number=-1,  # both are given by the storage
-                trial_id=-1,
-                state=trial.state,
-                value=None,
-                values=trial.values,
-                datetime_start=trial.datetime_start,
-                datetime_complete=trial.datetime_complete,
-                params=trial.params,
-                distributions=trial.distributions,
-                user_attrs=trial.user_attrs,
-                system_attrs=trial.system_attrs,
-                intermediate_values=trial.intermediate_values,
-            ),
-        )
+    def remember(self, trials: Iterable[FrozenTrial]) -> None:
+        """Add trials as rows tell them."""
+        for trial_id in [self._add(STUDY, trial) for trial in trials]:
+            for order, place in zip(self._orders, self._places(trial_id), strict=False):
+                order.append(place)
+        for order in self._orders:
+            order.sort()
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if ":relative_params" not in key:
             super().set_trial_system_attr(trial_id, key, value)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        trial_id = super().create_new_trial(study_id, template_trial)
+        trial_id = self._add(study_id, template_trial)
+        self._note_end(trial_id)
+        return trial_id
+
+    def _add(self, study_id: int, trial: FrozenTrial | None) -> int:
+        trial_id = super().create_new_trial(study_id, trial)
         if trial_id >= len(self._points):
             self._points = np.concatenate([self._points, np.full_like(self._points, np.nan)])
-        if template_trial is not None:
-            for name, value in template_trial.params.items():
-                self._points[trial_id, self._columns[name]] = template_trial.distributions[name].to_internal_repr(value)
-        self._open.add(trial_id)
-        self._note_end(trial_id)
+        if trial is not None:
+            for name, value in trial.params.items():
+                self._points[trial_id, self._columns[name]] = trial.distributions[name].to_internal_repr(value)
+        if trial is None or not trial.state.is_finished():
+            self._open.add(trial_id)
         return trial_id
 
     def set_trial_param(
@@ -138,28 +133,54 @@ class Memory(optuna.storages.InMemoryStorage):
         trial = self.get_trial(trial_id)
         if not trial.state.is_finished():
             return
-        if trial.state is not OptunaState.FAIL:
-            self._ended.remove(trial_id)
-            self._scattered.remove((trial_id * _SCATTER % 2**32, trial_id))
-            self._ranked.remove(_rank(trial, self.get_study_directions(STUDY)[0]))
+        for order, place in zip(self._orders, self._places(trial_id), strict=False):
+            order.remove(place)
         trial.state = OptunaState.RUNNING
         self._open.add(trial_id)
 
     def _note_end(self, trial_id: int) -> None:
+        if self.get_trial(trial_id).state.is_finished():
+            self._open.discard(trial_id)
+        for order, place in zip(self._orders, self._places(trial_id), strict=False):
+            insort(order, place)
+
+    def _places(self, trial_id: int) -> tuple[Any, ...]:
+        """What stands for a trial in each order; nothing of one that is in none."""
         trial = self.get_trial(trial_id)
-        if not trial.state.is_finished():
-            return
-        self._open.discard(trial_id)
-        if trial.state is not OptunaState.FAIL:
-            insort(self._ended, trial_id)
-            insort(self._scattered, (trial_id * _SCATTER % 2**32, trial_id))
-            insort(self._ranked, _rank(trial, self.get_study_directions(STUDY)[0]))
+        if not trial.state.is_finished() or trial.state is OptunaState.FAIL:
+            return ()
+        return trial_id, (trial_id * _SCATTER % 2**32, trial_id), _rank(trial, self.get_study_directions(STUDY)[0])
 
 
-class _Kept(FrozenTrial):
-    """A trial that a copy need not be made of."""
+class Remembered(FrozenTrial):
+    """A trial as its rows tell it. Nobody else holds it, so it is neither checked nor copied, which cost most in Optuna's way."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Kept:
+    def __init__(
+        self,
+        *,
+        state: OptunaState,
+        values: Sequence[float] | None = None,
+        params: Mapping[str, Any] = MappingProxyType({}),
+        distributions: Mapping[str, BaseDistribution] = MappingProxyType({}),
+        intermediate_values: Mapping[int, float] = MappingProxyType({}),
+        system_attrs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(
+            number=-1,  # both are given by the storage
+            trial_id=-1,
+            state=state,
+            value=None,
+            values=values,
+            datetime_start=None,
+            datetime_complete=None,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs={},
+            system_attrs=dict(system_attrs),
+            intermediate_values=dict(intermediate_values),
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Remembered:
         return self
 
 

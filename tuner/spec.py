@@ -317,16 +317,17 @@ def constraints_of(spec: StudySpec, space: Space, blocks: int | None) -> list[Co
 
 def objective_of(spec: StudySpec) -> Objective:
     """The objective, with the task's first metric and the metric's own direction where the study names none."""
+    if spec.objective is not None and spec.objective.direction is not None:
+        return spec.objective
     metrics = catalog_definition(spec.task).metrics
     metric = spec.objective.metric if spec.objective else next(iter(metrics))
-    direction = spec.objective.direction if spec.objective else None
-    return Objective(metric=metric, direction=direction or metrics[metric])
+    return Objective(metric=metric, direction=metrics[metric])
 
 
 def objectives_of(spec: StudySpec) -> list[Objective]:
     """All objectives, the leading one first, none without a direction."""
     directions = {**catalog_definition(spec.task).metrics, **COSTS}
-    further = [Objective(metric=o.metric, direction=o.direction or directions[o.metric]) for o in spec.further_objectives]
+    further = [o if o.direction else Objective(metric=o.metric, direction=directions[o.metric]) for o in spec.further_objectives]
     return [objective_of(spec), *further]
 
 

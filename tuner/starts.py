@@ -117,7 +117,7 @@ def _scored(connection: Connection, checked: CheckedStudy, study: Study) -> list
     metric = objective_of(checked.spec).metric
     maximize = objective_of(checked.spec).direction == "maximize"
     same = objective_of(study.spec).metric == metric
-    reports = {} if same else metric_rows.metrics_of_study(connection, study.id, name=metric)
+    reports = {} if same else metric_rows.scores_of_study(connection, study.id, metric)
     found = []
     for trial in trial_rows.trials_of(connection, study.id):
         points = [point.value for point in reports.get(trial.number, ()) if point.value == point.value]

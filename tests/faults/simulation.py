@@ -30,7 +30,7 @@ from tests.faults.history import Answer, Call, Recorder, bytes_seen, note_run, r
 from tests.faults.script import FATES, Script, Surprise, work
 from tests.simulation import start_study
 from tuner.db import study_rows
-from tuner.db.metric_rows import metrics_of_study
+from tuner.db.metric_rows import scores_of_study
 from tuner.db.trial_rows import trials_of
 from tuner.errors import Conflict, NotFound, Unavailable
 from tuner.leadership import LEAD_SECONDS
@@ -355,7 +355,7 @@ def replayed(change: Change, study_id: str, live: Search) -> Iterator[str]:
     if study is None:
         return
     trials = trials_of(change.connection, study_id)
-    reports = metrics_of_study(change.connection, study_id, name=pruning_metric(study.spec))
+    reports = scores_of_study(change.connection, study_id, pruning_metric(study.spec))
     rebuilt, live = Search(study, trials, reports), copy.deepcopy(live)
     for trial in trials:
         if trial.state == "running" and reports.get(trial.number):

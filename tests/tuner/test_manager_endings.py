@@ -156,7 +156,7 @@ def test_what_a_lost_attempt_reported_is_set_aside(bench: Bench) -> None:
     bench.report(again, 1, 0.3)
     with bench.service.ledger.read() as connection:
         points = metric_rows.metrics_of(connection, bench.trial(0).id)
-        by_trial = metric_rows.metrics_of_study(connection, bench.study_id, name="accuracy")
+        by_trial = metric_rows.scores_of_study(connection, bench.study_id, "accuracy")
     assert [p.value for p in points] == [0.3]
     assert [p.value for p in by_trial[0]] == [0.3]
     assert bench.trial(0).started_at == bench.clock.now.replace(minute=0, second=0), "wall time counts from the first attempt"

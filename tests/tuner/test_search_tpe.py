@@ -66,8 +66,7 @@ def test_what_was_good_elsewhere_is_looked_at_from_the_first_draw_on_until_the_s
         memory.relate(trial, good=rank < 4)
     misled = mean_score()
     assert misled < at_random
-    for trial in ranked:
-        memory.remember(trial)
+    memory.remember(ranked)
     assert mean_score() > misled + 0.5
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
@@ -69,22 +69,33 @@ def metrics_of(connection: Connection, trial_id: int) -> list[MetricPoint]:
 
 
 def metrics_of_study(
-    connection: Connection, study_id: str, *, name: str | None = None, numbers: Sequence[int] | None = None
+    connection: Connection, study_id: str, *, numbers: Sequence[int] | None = None
 ) -> dict[int, list[MetricPoint]]:
-    """trial number → its points, by step: those of one metric in validation, or without `name` all of them."""
-    query = (
-        select(trials.c.number, metrics)
-        .join(trials, trials.c.id == metrics.c.trial_id)
-        .where(trials.c.study_id == study_id, metrics.c.superseded.is_(False))
-    )
-    if name is not None:
-        query = query.where(metrics.c.name == name, metrics.c.split == "validation")
+    """trial number → its points, by step."""
+    query = _of_study(study_id, trials.c.number, metrics)
     if numbers is not None:
         query = query.where(trials.c.number.in_(numbers))
     found: dict[int, list[MetricPoint]] = {}
-    for row in connection.execute(query.order_by(trials.c.number, metrics.c.step)).mappings():
+    for row in connection.execute(query).mappings():
         found.setdefault(row["number"], []).append(_point(row))
     return found
+
+
+def scores_of_study(connection: Connection, study_id: str, metric: str) -> dict[int, list[MetricPoint]]:
+    """trial number → what it reported of one metric in validation, by step, but for the time at which it did."""
+    columns = (trials.c.number, metrics.c.step, metrics.c.epoch, metrics.c.value)
+    query = _of_study(study_id, *columns).where(metrics.c.name == metric, metrics.c.split == "validation")
+    found: dict[int, list[MetricPoint]] = {}
+    for number, step, epoch, value in connection.execute(query):
+        score = math.nan if value is None else value
+        found.setdefault(number, []).append(MetricPoint(name=metric, value=score, step=step, epoch=epoch, split="validation"))
+    return found
+
+
+def _of_study(study_id: str, *columns: Any) -> Select[Any]:
+    query = select(*columns).join(trials, trials.c.id == metrics.c.trial_id)
+    query = query.where(trials.c.study_id == study_id, metrics.c.superseded.is_(False))
+    return query.order_by(trials.c.number, metrics.c.step)
 
 
 def has_metric(connection: Connection, study_id: str, split: str, name: str) -> bool:

@@ -72,7 +72,7 @@ def test_splits_and_names_are_kept_apart(bench: Bench) -> None:
     bench.service.manager.report(lease.id, points, now=bench.clock())
     with bench.service.ledger.read() as connection:
         stored = metric_rows.metrics_of(connection, bench.trial(0).id)
-        of_study = metric_rows.metrics_of_study(connection, bench.study_id, name="accuracy")
+        of_study = metric_rows.scores_of_study(connection, bench.study_id, "accuracy")
         names = metric_rows.metric_names(connection, bench.study_id)
     assert sorted(map(repr, stored)) == sorted(map(repr, points))
     assert of_study == {0: [points[1]]}
@@ -85,8 +85,8 @@ def test_points_of_certain_trials(bench: Bench) -> None:
         bench.report(lease, 1, value)
         bench.finish(lease, value)
     with bench.service.ledger.read() as connection:
-        found = metric_rows.metrics_of_study(connection, bench.study_id, name="accuracy", numbers=[0, 2])
-        assert metric_rows.metrics_of_study(connection, bench.study_id, name="accuracy", numbers=[]) == {}
+        found = metric_rows.metrics_of_study(connection, bench.study_id, numbers=[0, 2])
+        assert metric_rows.metrics_of_study(connection, bench.study_id, numbers=[]) == {}
     assert {number: [p.value for p in points] for number, points in found.items()} == {0: [0.1], 2: [0.3]}
 
 
