@@ -40,9 +40,20 @@ def _row(run: str, database: str, lines: Sequence[dict[str, Any]]) -> list[str]:
 
     strikes, broken = total("strikes"), sum(len(line["broken"]) for line in lines)
     bound = f"< {min(100.0, 300 / strikes):.1f} %" if strikes and not broken else "–"
-    seeds = ", ".join(str(seed) for seed in sorted({line["seed"] for line in lines}))
+    seeds = _spans(sorted({line["seed"] for line in lines}))
     numbers = [f"{total(key):,}" for key in ("calls", "network", "workers_killed", "trials")]
     return [run, database, str(strikes), str(broken), bound, *numbers, seeds]
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Those that follow each other as first–last."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(f"{span[0]}–{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
 
 
 def main() -> None:

@@ -10,7 +10,11 @@ def line(**changes: object) -> dict[str, object]:
 
 def test_runs_of_one_kind_share_a_row_and_its_bound() -> None:
     row = table([line(), line(seed=2, strikes=200)]).splitlines()[2]
-    assert row == "| kill | SQLite | 300 | 0 | < 1.0 % | 8 | 6 | 4 | 10 | 1, 2 |"
+    assert row == "| kill | SQLite | 300 | 0 | < 1.0 % | 8 | 6 | 4 | 10 | 1–2 |"
+
+
+def test_seeds_that_follow_each_other_are_a_span() -> None:
+    assert table([line(seed=seed) for seed in (7, 3, 2, 1, 9)]).splitlines()[2].endswith("| 1–3, 7, 9 |")
 
 
 def test_a_broken_promise_leaves_no_bound() -> None:
