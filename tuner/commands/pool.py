@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -27,6 +25,7 @@ from tuner.pool.base import Pool, keep
 from tuner.pool.inline import InlinePool
 from tuner.pool.processes import ProcessPool
 from tuner.pool.ray import RayPool
+from tuner.scratch import scratch_folder
 from tuner.settings import Settings
 from tuner.worker import Worker
 
@@ -47,12 +46,12 @@ def inline(server: Server = None, idle_seconds: Idle = 60.0, study: Studies = No
     configure_logs()
     quiet_libraries()
     settings = Settings()
-    with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
+    with Client(server) as client, scratch_folder() as folder:
         inventory = prepare(settings.fake_gpus, None)
 
         def make() -> Worker:
             places = Places(inventory.gpus)
-            return make_worker(client, settings, inventory, places, Path(folder), studies=study, most_idle_seconds=idle_seconds)
+            return make_worker(client, settings, inventory, places, folder, studies=study, most_idle_seconds=idle_seconds)
 
         _keep(InlinePool(make), client, most=1, trials_each=1)
 

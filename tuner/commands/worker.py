@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from tuner.commands.serve import configure_logs
 from tuner.gpu_watch import prepare
 from tuner.gpus import Inventory
 from tuner.places import Places
+from tuner.scratch import scratch_folder
 from tuner.settings import Settings
 from tuner.worker import Worker
 
@@ -41,11 +41,11 @@ def worker(
     if pack and slots is not None:
         raise InvalidInput.at("--slots", "with --pack the memory of the GPUs decides how many trials they train at once")
     quiet_libraries()
-    with Client(server) as client, tempfile.TemporaryDirectory(prefix="tuner-worker-") as folder:
+    with Client(server) as client, scratch_folder() as folder:
         settings = Settings()
         inventory = prepare(settings.fake_gpus, gpus)
         places = Places(inventory.gpus, slots=slots, cores=cores, pack=pack)
-        agent = make_worker(client, settings, inventory, places, Path(folder), studies=study, most_idle_seconds=end_when_idle)
+        agent = make_worker(client, settings, inventory, places, folder, studies=study, most_idle_seconds=end_when_idle)
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: agent.stopping.set())
         log.info("worker ready", server=client.server, slots=places.count, gpus=len(inventory.gpus))
