@@ -39,6 +39,11 @@ def attention(folder: Path, text: str) -> Attention:
     quietly()
     if not (folder / "tokenizer_config.json").exists():
         raise InvalidInput.at("study", "its model reads no text, so there are no words that it could look at")
+    kind = str(json.loads((folder / "config.json").read_text("utf-8")).get("model_type"))
+    if kind.startswith("tuner-"):  # networks of our own: none has maps of a whole text
+        raise InvalidInput.at(
+            "study", f"its model, a {kind}, has no attention to show; encoders and decoders of transformers have"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # An adapter fits only the model that it was trained in, head and all.

@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def card(record: Mapping[str, Any], scores: Mapping[str, float], classes: Mapping[str, Mapping[str, float]]) -> str:
-    """README.md of a model folder, from what tuner.json holds and the evaluation of the best epoch."""
+def card(
+    record: Mapping[str, Any], scores: Mapping[str, float], classes: Mapping[str, Mapping[str, float]], *, plain: bool
+) -> str:
+    """README.md of a model folder, from what tuner.json holds and the evaluation of the best epoch.
+
+    `plain` says whether transformers alone can load the model.
+    """
     details = record["details"]
     parts = [
         _head(record),
@@ -26,7 +31,7 @@ def card(record: Mapping[str, Any], scores: Mapping[str, float], classes: Mappin
         rows = [(name, *(f"{row[column]:.4g}" for column in columns)) for name, row in classes.items()]
         parts.append(_table("Results of each class", ("class", *columns), rows))
     parts += [
-        _use(record),
+        _use(record, plain),
         _table("Parameters", ("name", "value"), [(name, json.dumps(value)) for name, value in record["params"].items()]),
         _table(
             "Data",
@@ -52,10 +57,10 @@ _HEADS = {
 }
 
 
-def _use(record: Mapping[str, Any]) -> str:
+def _use(record: Mapping[str, Any], plain: bool) -> str:
     """How to load it."""
     head = _HEADS.get(record["task"])
-    if head is None:
+    if head is None or not plain:
         return "## Use\n\n`tuner predict` loads it."
     if not record["adapter"]:
         return f"## Use\n\n`transformers.AutoModelFor{head}.from_pretrained(FOLDER)`, or `tuner predict`."

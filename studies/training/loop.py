@@ -168,7 +168,8 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         best = replace(best, predictions=task.samples(model, job.device))
     record = _record(job, outcome, task) | {"adapter": adapter is not None}
     files = best.files() | attention_file(model, task.processor, task.validation, job.device)
-    files |= {"README.md": card(record, best.scores, best.classes)}
+    plain = type(model).__module__.startswith("transformers.")
+    files |= {"README.md": card(record, best.scores, best.classes, plain=plain)}
     save_model(job.folder / "model", model, task.processor, record, files, adapter)
     return outcome
 

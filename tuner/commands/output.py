@@ -58,11 +58,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
-    """A table of text; numbers are formatted by the caller."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, first_folds: bool = False
+) -> Table:
+    """A table of text; numbers are formatted by the caller. The first column is never folded, unless it may be long."""
     made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        made.add_column(escape(column), overflow="fold", no_wrap=index == 0)
+        made.add_column(escape(column), overflow="fold", no_wrap=index == 0 and not first_folds)
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     return made

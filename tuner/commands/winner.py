@@ -111,7 +111,7 @@ def predict(
         return
     columns = list(answers[0])
     rows = [[*(shown(answer[name]) for name in columns), given] for given, answer in zip(text, answers, strict=True)]
-    console.print(table([*columns, "input"], rows))
+    console.print(table([*columns, "input"], rows, first_folds=True))
 
 
 def answers_of(folder: Path, inputs: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -121,6 +121,11 @@ def answers_of(folder: Path, inputs: Sequence[str]) -> Sequence[Mapping[str, Any
 
 
 def shown(value: object) -> str:
+    """Part of an answer for a person to read; of several, such as the spans of a text, one a line."""
+    if isinstance(value, list):
+        return "\n".join(map(shown, value)) or "–"
+    if isinstance(value, dict):
+        return " · ".join(map(shown, value.values()))
     return number(value, 3) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
 
 

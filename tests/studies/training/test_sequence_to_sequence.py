@@ -10,7 +10,9 @@ from sacrebleu import corpus_bleu
 from transformers import T5Config, T5ForConditionalGeneration
 
 from studies.definition import DataSpec
+from studies.errors import InvalidInput
 from studies.sequence_to_sequence import DEFINITION, Pair
+from studies.training.attention import attention
 from studies.training.sequence_to_sequence import encode_pairs
 from studies.training.ssru import SsruConfig, SsruTranslator
 from tests.studies.conftest import FILLERS, WORDS
@@ -45,6 +47,10 @@ def test_a_translator_learns_and_keeps_what_it_wrote(tmp_path: Path) -> None:
     assert outcome.values["bleu"] == pytest.approx(corpus_bleu(written, [expected]).score)
     again = DEFINITION.predict(tmp_path / "model", [row["source"] for row in kept])
     assert [row["written"] for row in again] == written
+    # transformers does not know its class.
+    assert "`tuner predict` loads it." in (tmp_path / "model" / "README.md").read_text("utf-8")
+    with pytest.raises(InvalidInput, match="its model, a tuner-ssru, has no attention to show"):
+        attention(tmp_path / "model", "cat")
 
 
 def test_any_model_of_transformers_will_do(tmp_path: Path) -> None:
