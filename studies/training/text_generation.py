@@ -89,8 +89,10 @@ def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
     """What the model writes after each prompt, drawn from torch's random state (nucleus of 0.9: Holtzman et al. 2020)."""
     model.train(False)
     written = []
-    for prompt in prompts:
-        encoded = tokenizer(prompt, return_tensors="pt").to(model.device)
+    for start in range(0, len(prompts), _EVALUATION_BATCH_SIZE):
+        # Together: a token of eight texts costs little more than that of one. Each goes on from its end, so they end alike.
+        batch = list(prompts[start : start + _EVALUATION_BATCH_SIZE])
+        encoded = tokenizer(batch, return_tensors="pt", padding=True, padding_side="left").to(model.device)
         length = encoded["input_ids"].shape[1]
         room = max(1, min(_LONGEST_SAMPLE, tokenizer.model_max_length - length))
         drawn = model.generate(
@@ -101,7 +103,7 @@ def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
             top_p=0.9,
             pad_token_id=tokenizer.pad_token_id,
         )
-        written.append(str(tokenizer.decode(drawn[0, length:], skip_special_tokens=True)))
+        written += tokenizer.batch_decode(drawn[:, length:], skip_special_tokens=True)
     return written
 
 
