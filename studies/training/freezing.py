@@ -94,7 +94,11 @@ def block_stacks(model: nn.Module) -> Stacks:
     if len(stacks) == 2 and stacks[0][0].replace("encoder", "decoder") == stacks[1][0] != stacks[0][0]:
         return stacks
     found = ", ".join(f"{name} ({len(blocks)} × {type(blocks[0]).__name__})" for name, blocks in stacks) or "none"
-    raise TrialFailure("code", f"can't tell the blocks of {type(model).__name__}, so none can be frozen; candidates: {found}")
+    raise TrialFailure(
+        "code",
+        f"can't tell the blocks of {type(model).__name__} (candidates: {found}), so none can be frozen or trained in part; "
+        "give frozen_layers 0 and train `all`, without gradual_unfreezing and layer_decay",
+    )
 
 
 def prefix_blocks(model: nn.Module) -> list[nn.Module]:

@@ -172,6 +172,6 @@ def test_several_stacks_are_listed() -> None:
 
 def test_no_stack_at_all() -> None:
     shared = AlbertConfig(**SMALL, embedding_size=8)
-    with pytest.raises(TrialFailure, match="candidates: none"):
+    with pytest.raises(TrialFailure, match="candidates: none.*give frozen_layers 0 and train `all`"):
         freeze(build(shared), 1)
     freeze(build(shared), 0)
