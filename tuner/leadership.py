@@ -35,6 +35,7 @@ class Leadership:
         after = None if before is None else before.epoch
         epoch = leader_rows.take_lead(connection, after=after, owner=_this_process(), now=self.clock())
         if epoch is None:
+            leader_rows.cut_off_sleepers(connection, LEAD_SECONDS)
             return False
         self.epoch = epoch
         return True

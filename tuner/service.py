@@ -17,7 +17,7 @@ from tuner.db.engine import Database
 from tuner.db.migrate import upgrade
 from tuner.errors import Conflict, Deposed, Unavailable
 from tuner.events import EventLog
-from tuner.leadership import LEAD_SECONDS, Leadership, owner_alive
+from tuner.leadership import Leadership, owner_alive
 from tuner.ledger import Ledger
 from tuner.lifecycle import Lifecycle
 from tuner.manager import Manager
@@ -62,7 +62,7 @@ def open_service(
     """
     upgrade(settings.url)
     events = EventLog()
-    database = Database(settings.url, longest_pause=LEAD_SECONDS)
+    database = Database(settings.url)
     if leadership is None:
         leadership = Leadership(clock)
         if not database.write(leadership.take):

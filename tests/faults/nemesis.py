@@ -204,7 +204,7 @@ def _depose(run: Run, proxy: FaultProxy, by: signal.Signals) -> None:
         time.sleep(run.rng.uniform(0, 3))
     owner = run.service
     owner.signal(by)
-    while by == signal.SIGSTOP and _locked(owner.database):
+    while by == signal.SIGSTOP and (not owner.stands_still() or _locked(owner.database)):
         # SQLite's lock is its holder's for as long as that exists, asleep or not: here nobody could take over.
         owner.signal(signal.SIGCONT)
         time.sleep(run.rng.uniform(0, 0.1))

@@ -60,6 +60,16 @@ class ServiceProcess:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def stands_still(self, seconds: float = 5.0) -> bool:
+        """Whether every thread has heard of SIGSTOP by then: on another core one may go on for a moment."""
+        assert self.process is not None
+        tasks, until = Path(f"/proc/{self.process.pid}/task"), time.monotonic() + seconds
+        while time.monotonic() < until:
+            if all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()):
+                return True
+            time.sleep(0.01)
+        return False
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()

@@ -4,7 +4,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, update
@@ -14,11 +16,11 @@ from tests.conftest import Clock, administer
 from tests.tuner.helpers import all_rows
 from tests.walk.conftest import wait_until
 from tuner.db import leader_rows
-from tuner.db.engine import Database
+from tuner.db.engine import Connection, Database
 from tuner.db.leader_rows import get_leader
 from tuner.db.migrate import upgrade
 from tuner.db.tables import leader
-from tuner.errors import Conflict, Deposed
+from tuner.errors import Conflict, Deposed, Unavailable
 from tuner.leadership import LEAD_SECONDS, Leadership
 from tuner.service import Service, open_service, wait_for_lead
 from tuner.settings import Settings
@@ -150,3 +152,50 @@ def test_each_owner_has_an_epoch_of_its_own(settings: Settings, clock: Clock) ->
             assert found is not None
             epochs.append(found.epoch)
     assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
+
+
+def pause_in_a_transaction(driver: Any, wait: Callable[[], object]) -> None:
+    wait()
+
+
+def pause_after_a_pipeline(driver: Any, wait: Callable[[], object]) -> None:
+    with driver.pipeline():
+        driver.execute("SELECT 1")
+    wait()
+
+
+def pause_in_a_pipeline(driver: Any, wait: Callable[[], object]) -> None:
+    with driver.pipeline():
+        driver.execute("SELECT 1")
+        wait()
+
+
+@pytest.mark.parametrize("pause", [pause_in_a_transaction, pause_after_a_pipeline, pause_in_a_pipeline])
+def test_an_owner_that_sleeps_within_a_write_is_cut_off_by_who_takes_over(
+    pause: Callable[[Any, Callable[[], object]], None], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(postgres_url)
+    monkeypatch.setattr("tuner.leadership.LEAD_SECONDS", 0.5)
+    clock, asleep, awake = Clock(), Database(postgres_url), Database(postgres_url)
+    owner, heir = Leadership(clock), Leadership(clock)
+    assert asleep.write(owner.take)
+    asleep.guard = owner.confirm
+    sleeping, waking = threading.Event(), threading.Event()
+
+    def sleep(connection: Connection) -> None:
+        def wait() -> None:
+            sleeping.set()
+            waking.wait(30)
+
+        pause(connection.connection.driver_connection, wait)
+
+    late = asleep.begin(sleep)
+    assert sleeping.wait(30)
+    clock.forward(1)
+    assert not awake.write(heir.take), "the row is in use, and not yet for long"
+    wait_until(lambda: awake.write(heir.take), seconds=10)
+    waking.set()
+    assert isinstance(late.exception(30), Deposed | Unavailable)
+    assert (heir.epoch, owner.epoch) == (2, 1)
+    asleep.close()
+    awake.close()

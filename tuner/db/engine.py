@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,13 +41,9 @@ class Database:
     undone to be run anew: only what those did must be forgotten.
     """
 
-    def __init__(self, url: str, *, longest_pause: float | None = None, on_rollback: Callable[[], None] = lambda: None) -> None:
-        """`longest_pause`: a process that pauses for so many seconds within a write is cut off, where the database can do that.
-
-        One that was stopped would else hold the rows that it has changed, and with them whoever is to take over, for ever.
-        """
+    def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
         self.engine = make_engine(url)
-        self.writing = make_engine(url, longest_pause=longest_pause)
+        self.writing = make_engine(url)
         self.on_rollback = on_rollback
         self.on_rerun: Callable[[], None] = on_rollback
         self.guard: Callable[[Connection], None] = lambda connection: None
@@ -211,13 +206,11 @@ def _note_statement(connection: Connection, cursor: Any, statement: str, *_: obj
         known(connection).clear()
 
 
-def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:
+def make_engine(url: str) -> Engine:
     """An engine set up for durability; makes the folder of an SQLite file, readable by its owner only."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=30)
-        if longest_pause is not None:
-            event.listen(engine, "connect", partial(_cut_off_after, longest_pause))
         event.listen(engine, "before_cursor_execute", _note_statement)
         return engine
     if parsed.database and parsed.database != ":memory:":
@@ -230,11 +223,6 @@ def make_engine(url: str, *, longest_pause: float | None = None) -> Engine:
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "before_cursor_execute", _note_statement)
     return engine
-
-
-def _cut_off_after(longest_pause: float, connection: Any, _record: object) -> None:
-    connection.execute(f"SET idle_in_transaction_session_timeout = {round(longest_pause * 1000)}")
-    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

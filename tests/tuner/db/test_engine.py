@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, func, insert, select, update
+from sqlalchemy import create_engine, event, func, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from tuner.db.engine import Connection, Database, make_engine
@@ -151,31 +151,6 @@ def test_a_lost_connection_undoes_all_that_shared_it_and_the_next_write_works(po
     database.write(put("c"))
     assert keys(database) == {"c"}
     database.close()
-
-
-def test_a_process_that_sleeps_within_a_write_is_cut_off_and_holds_nobody_up(postgres_url: str) -> None:
-    asleep, awake = Database(postgres_url, longest_pause=0.2), Database(postgres_url)
-    wrote, waking = threading.Event(), threading.Event()
-    awake.write(put("a"))
-
-    def mark(by: str) -> Work:
-        return lambda connection: connection.execute(update(idempotency).values(body_hash=by))
-
-    def sleep(connection: Connection) -> None:
-        mark("asleep")(connection)
-        wrote.set()
-        waking.wait(30)
-        connection.execute(select(idempotency))
-
-    late = asleep.begin(sleep)
-    wrote.wait(30)
-    awake.write(mark("awake"))  # would wait for the sleeper's row for ever
-    waking.set()
-    late.result(30)  # begun anew on another connection: whether it still may is for its guard to say
-    with awake.read() as connection:
-        assert connection.execute(select(idempotency.c.body_hash)).scalars().all() == ["asleep"], "it wrote twice, or not at all"
-    asleep.close()
-    awake.close()
 
 
 def test_a_commit_that_fails_leaves_no_transaction_open(database: Database) -> None:
