@@ -10,8 +10,8 @@ import torch
 
 from studies.training.data import Encoded
 
-_EXAMPLES = 5
-_WARM_UP = 1  # the first pass of a model allocates and chooses kernels
+_EXAMPLES = 8
+_WARM_UP = 2  # the first passes of a model allocate and choose kernels
 
 
 @torch.inference_mode()
