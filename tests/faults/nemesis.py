@@ -58,6 +58,7 @@ class Run:
         history = self.folder / "history.jsonl"
         recorder = Recorder(history)
         with ExitStack() as cleanup:
+            cleanup.callback(recorder.close)
             cleanup.callback(self.kill)
             self.service.start()
             self.service.wait_ready()
@@ -78,7 +79,6 @@ class Run:
                 self.strikes += 1
             wait_until(self.all_over, seconds=180)
             swarm.stop()
-        recorder.close()
         problems = swarm.problems + self.check(history)
         self.note(problems, swarm, proxy, calls=history.read_text().count("\n"))
         return problems
