@@ -187,6 +187,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     auto = spec.parameters == "auto"
     if auto:
         spec = spec.model_copy(update={"parameters": definition.auto_space(model)})
+    spec = _with_length(spec, definition, model)
     errors.extend(_objective_errors(spec, definition))
     data = None
     try:
@@ -346,6 +347,16 @@ def pruning_direction(spec: StudySpec) -> Direction:
     if metric == objective.metric and objective.direction is not None:
         return objective.direction
     return catalog_definition(spec.task).metrics[metric]
+
+
+def _with_length(spec: StudySpec, definition: Definition, model: ModelFacts) -> StudySpec:
+    """With as many tokens as the model reads where the study names no `max_length` and the default is more."""
+    name, longest, given = "max_length", model.max_positions, spec.parameters
+    if definition.hyperparameter(name) is None or longest is None or given == "auto" or name in given:
+        return spec
+    if most(definition, {}, name) <= longest:
+        return spec
+    return spec.model_copy(update={"parameters": given | {name: {"value": longest}}})
 
 
 def _length_errors(definition: Definition, space: Space, model: ModelFacts) -> list[FieldError]:

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from studies.catalog import definition as catalog_definition
 from studies.errors import InvalidInput
+from studies.models import ModelFacts
+from studies.space import Fixed
 from tests.simulation import study_body
 from tuner.spec import check, data_spec, direction_of, facts_of, objective_of, parse
 
@@ -217,6 +221,15 @@ def test_a_checked_study_has_nothing_left_open(texts: Path) -> None:
 def test_data_is_not_read_where_only_workers_can_see_it() -> None:
     checked = check(parse(study_body(data={"train": "/only/on/workers.csv"})), check_data=False)
     assert checked.data is None and set(facts_of(checked)) == {"blocks", "trained_parameters"}
+
+
+@pytest.mark.parametrize("given", ["auto", {"learning_rate": {"min": 1e-5, "max": 1e-3}}])
+def test_a_length_that_is_left_open_is_no_longer_than_the_model_reads(given: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = replace(catalog_definition("text-classification"), model_facts=lambda _: ModelFacts(blocks=6, max_positions=32))
+    monkeypatch.setattr("tuner.spec.catalog_definition", lambda _: definition)
+    checked = check(parse(study_body(parameters=given)), check_data=False)
+    assert checked.space["max_length"] == Fixed(value=32)
+    assert "learning_rate" in checked.space
 
 
 @pytest.mark.parametrize(
