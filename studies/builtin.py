@@ -29,6 +29,12 @@ class BuiltinModel:
     path: str = ""
     # What its config.json would tell, for a model that the package ships in another form.
     config: Mapping[str, Any] = field(default_factory=dict)
+    form: int = 1  # of what that is made into: where it changes, models made before are not used any more
+
+    @property
+    def made(self) -> Path:
+        """The folder of what the package's files are made into, there once they have been."""
+        return converted() / (self.name if self.form == 1 else f"{self.name}-{self.form}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +55,9 @@ def model_folder(name: str, *, where: str = "model") -> Path:
     """The folder of a built-in model. Raises InvalidInput at `where` for an unknown name or a missing package."""
     _check_known(MODELS, name, where, "model")
     entry = MODELS[name]
-    made = converted() / name
-    return made if entry.config and made.is_dir() else _installed(entry.package, where, f"{PREFIX}{name}") / entry.path
+    if entry.config and entry.made.is_dir():
+        return entry.made
+    return _installed(entry.package, where, f"{PREFIX}{name}") / entry.path
 
 
 def model_config(name: str) -> Mapping[str, Any]:
@@ -162,6 +169,7 @@ MODELS: Mapping[str, BuiltinModel] = {
             licence="package MIT; no separate notice for the weights",
             package=_TRANSLATE,
             config={"model_type": "tuner-ssru", "encoder_layers": 6, "hidden_size": 256},
+            form=2,  # without dropout
         ),
     )
 }

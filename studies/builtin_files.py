@@ -145,7 +145,7 @@ def _mail_text(mail: Message) -> str:
     content = part.get_payload(decode=True)
     text = content.decode("latin-1") if isinstance(content, bytes) else ""
     if part.get_content_subtype() == "html":
-        text = re.sub(r"(?s)<!--.*?-->|<(style|script)\b.*?</\1>|<[^>]*>", " ", text)
+        text = re.sub(r"(?si)<!--.*?-->|<(style|script)\b.*?</\1>|<[^>]*>", " ", text)
     return " ".join(unescape(text).split())
 
 

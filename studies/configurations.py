@@ -10,7 +10,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from studies.constraints import Constraint, all_hold
-from studies.definition import ParamValue
+from studies.definition import Definition, ParamValue
 from studies.space import Choice, Fixed, FloatRange, IntRange, Parameter, Space, active, contains
 
 # A space with more configurations than this is not enumerated: none of its trials would come to an end of it.
@@ -35,6 +35,16 @@ def values_of(parameter: Parameter) -> Sequence[ParamValue] | None:
     # In decimals, as Optuna counts: 3 × 0.1 is 0.3.
     low, high, step = (Decimal(str(part)) for part in (parameter.min, parameter.max, parameter.step))
     return _Steps(low, step, int((high - low) // step) + 1)
+
+
+def most(definition: Definition, space: Space, name: str) -> float:
+    """The highest value of a number, such as `epochs`, that a trial of the space can have."""
+    parameter = space.get(name)
+    if isinstance(parameter, FloatRange | IntRange):
+        return float(parameter.max)
+    rule = definition.hyperparameter(name)
+    values = parameter.values if isinstance(parameter, Choice) else [parameter.value if parameter else rule and rule.default]
+    return max((float(value) for value in values if isinstance(value, int | float)), default=math.inf)
 
 
 class _Steps(Sequence[ParamValue]):

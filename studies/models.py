@@ -1,6 +1,7 @@
 """Pre-trained models: what a study's `model` refers to, and what its config.json tells without torch.
 
-Weights are read from safetensors only, and no code that comes with a model is ever run.
+Weights are read from safetensors only, into which those that a built-in model's package ships otherwise are made first
+(`studies/training/convert.py`). No code that comes with a model is ever run.
 """
 
 from __future__ import annotations
@@ -125,5 +126,6 @@ def _first(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
 def _max_positions(config: Mapping[str, Any], tokenizer_config: Path) -> int | None:
     """The smaller of what the model and its tokenizer allow: RoBERTa's table has two rows that no token can use."""
     tokenizer = _read_json(tokenizer_config) if tokenizer_config.is_file() else {}
-    known = [limit for limit in (_first(config, _POSITIONS), _first(tokenizer, ("model_max_length",))) if limit]
+    table = None if "relative_attention_num_buckets" in config else _first(config, _POSITIONS)  # T5 has no table of positions
+    known = [limit for limit in (table, _first(tokenizer, ("model_max_length",))) if limit]
     return min(known, default=None)

@@ -281,8 +281,8 @@ class Manager:
             search.report(trial.number, resource(point), point.value)
         if not judged or study.state == "paused":
             return verdict(trial, study)
-        # The untuned default is what the winner is compared with: it always runs to its end. And stopping a trial at its end
-        # would save nothing and cost its model.
+        # The untuned default is what the winner is compared with: no other trial ends it. And stopping a trial at its end, or
+        # at the target, where it ends by itself, would save nothing and cost its model.
         exempt = trial.origin == "default" or _at_its_end(study, trial, judged[-1]) or good_enough(study, new)
         if trial.origin == "default":
             search.race.leave_outside(trial.number)

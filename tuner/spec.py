@@ -6,7 +6,6 @@ every wrong field at once. Nothing is stored or started here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
@@ -15,14 +14,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from studies.builtin import PREFIX
 from studies.catalog import definition as catalog_definition
-from studies.configurations import allowed_example
+from studies.configurations import allowed_example, most
 from studies.constraints import Constraint, parse_constraints
 from studies.definition import DataFacts, DataSpec, Definition, Direction, ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.hub import DATA_PREFIX, pinned, unpinned
 from studies.models import ModelFacts
 from studies.sources import local_path
-from studies.space import Choice, FloatRange, IntRange, Space, contains, number, on_grid, parse_space
+from studies.space import Space, contains, number, on_grid, parse_space
+from tuner.lengths import length_errors, with_length
 from tuner.pruners import PRUNERS, AshaPruner, HyperbandPruner, NoPruner, Pruner, pruner_errors
 from tuner.samplers import SAMPLERS, Sampler, TpeSampler, sampler_errors
 from tuner.sections import Name, Real, Section, Text, Whole
@@ -187,7 +187,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
     auto = spec.parameters == "auto"
     if auto:
         spec = spec.model_copy(update={"parameters": definition.auto_space(model)})
-    spec = _with_length(spec, definition, model)
+    spec = with_length(spec, definition, model)
     errors.extend(_objective_errors(spec, definition))
     data = None
     try:
@@ -205,7 +205,7 @@ def check(spec: StudySpec, *, check_data: bool = True) -> CheckedStudy:
         spec, wrong = _checked_search(spec, definition, space, model.blocks)
         errors.extend(wrong or _start_errors(spec, space, model.blocks))
     if not any(known.field.startswith("parameters") for known in errors):
-        errors.extend(_length_errors(definition, space, model))
+        errors.extend(length_errors(definition, space, model))
     if errors:
         raise InvalidInput(errors)
     leading, *further = objectives_of(spec)
@@ -347,35 +347,6 @@ def pruning_direction(spec: StudySpec) -> Direction:
     if metric == objective.metric and objective.direction is not None:
         return objective.direction
     return catalog_definition(spec.task).metrics[metric]
-
-
-def _with_length(spec: StudySpec, definition: Definition, model: ModelFacts) -> StudySpec:
-    """With as many tokens as the model reads where the study names no `max_length` and the default is more."""
-    name, longest, given = "max_length", model.max_positions, spec.parameters
-    if definition.hyperparameter(name) is None or longest is None or given == "auto" or name in given:
-        return spec
-    if most(definition, {}, name) <= longest:
-        return spec
-    return spec.model_copy(update={"parameters": given | {name: {"value": longest}}})
-
-
-def _length_errors(definition: Definition, space: Space, model: ModelFacts) -> list[FieldError]:
-    """Texts are cut off at `max_length`, which helps only where the model reads as much."""
-    given, longest = most(definition, space, "max_length"), model.max_positions
-    if definition.hyperparameter("max_length") is None or longest is None or given <= longest:
-        return []
-    message = f"the model reads at most {longest} tokens of a text, so up to {given:g} are too many; give at most {longest}"
-    return [FieldError("parameters.max_length", message)]
-
-
-def most(definition: Definition, space: Space, name: str) -> float:
-    """The highest value of a number, such as `epochs`, that a trial of the space can have."""
-    parameter = space.get(name)
-    if isinstance(parameter, FloatRange | IntRange):
-        return float(parameter.max)
-    rule = definition.hyperparameter(name)
-    values = parameter.values if isinstance(parameter, Choice) else [parameter.value if parameter else rule and rule.default]
-    return max((float(value) for value in values if isinstance(value, int | float)), default=math.inf)
 
 
 def epochs_of(spec: StudySpec, params: Mapping[str, ParamValue]) -> float | None:

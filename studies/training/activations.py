@@ -238,15 +238,18 @@ def _fingerprints(model: nn.Module, depth: int, precision: str) -> list[str]:
     """Of the prefix of each depth from 0 to `depth`: its weights, its configuration, and what computes it."""
     about = [precision, type(model).__name__, _configuration(model), version("torch"), version("transformers")]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
-    prints, read = [], set()  # embeddings come up several times: as a whole, in parts, and by their names
+    prints: list[str] = []
+    read: dict[Any, int] = {}  # embeddings come up several times: as a whole, in parts, and by their names
     for modules in prefix_parts(model)[: depth + 1]:
         for module in modules:
             for name, tensor in module.state_dict().items():
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
                 place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-                if place not in read:
+                if place in read:
+                    digest.update(f"as {read[place]}".encode())
+                else:
                     digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-                    read.add(place)
+                    read[place] = len(read)
         prints.append(digest.hexdigest()[:24])
     return prints
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import re
 import shutil
 import struct
@@ -26,9 +27,9 @@ from transformers import (
 )
 
 from studies import hub
-from studies.builtin import PREFIX, model_folder
+from studies.builtin import MODELS, PREFIX, model_folder
+from studies.errors import InvalidInput
 from studies.models import resolve
-from studies.packages import converted
 from studies.training.ssru import SsruConfig, SsruTranslator
 
 
@@ -41,7 +42,7 @@ def folder_of(reference: str) -> str:
     if not reference.startswith(PREFIX) or name not in _CONVERTERS:
         location = resolve(reference)
         return location if reference.startswith(PREFIX) or Path(location).is_dir() else str(hub.model_folder(location))
-    folder = converted() / name
+    folder = MODELS[name].made
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Trials that start at once wait for the first of them.
     with (folder.parent / f"{name}.lock").open("w") as lock:
@@ -111,9 +112,16 @@ def _efficientnet_lite0(package: Path, folder: Path) -> None:
         drop_connect_rate=0.0,  # transformers would drop single values where whole blocks were skipped in training
     )
     model = EfficientNetModel(config)
-    weights = torch.load(next(package.glob("*.pth")), weights_only=True)
+    weights = torch.load(_unchanged(next(package.glob("*.pth")), _LITE0), weights_only=True)
     model.load_state_dict(model.state_dict() | efficientnet_named(weights) | open_gates(model))
     model.save_pretrained(folder)
+
+
+def _unchanged(file: Path, sha256: str) -> Path:
+    """A pickle can hold code, so only the one that is known is read. Raises InvalidInput at `model`."""
+    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        raise InvalidInput.at("model", f"{file} is not the file that its package shipped; install it again")
+    return file
 
 
 def efficientnet_named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -135,6 +143,7 @@ def open_gates(model: EfficientNetModel) -> dict[str, Tensor]:
     return {name: torch.full_like(tensor, 100.0 if name.endswith("expand.bias") else 0.0) for name, tensor in gates.items()}
 
 
+_LITE0 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # sha256 of its weights
 _OUTER_LAYERS = {
     "_conv_stem": "embeddings.convolution",
     "_bn0": "embeddings.batchnorm",

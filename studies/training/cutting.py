@@ -98,7 +98,7 @@ def _drawn_for_all(dropout: nn.Dropout, tokens: int, states: Tensor) -> Tensor:
     """What `dropout` makes of [rows, 1, width], drawn as if all tokens were there, so that later draws stay what they are."""
     if not dropout.training or states.ndim != 3 or states.shape[1] == tokens:
         return functional.dropout(states, dropout.p, dropout.training)
-    kept = functional.dropout(states.new_ones(1).expand(len(states), tokens, states.shape[-1]), dropout.p)
+    kept = functional.dropout(states.new_ones(len(states), tokens, states.shape[-1]), dropout.p)
     return states * kept[:, :1]
 
 

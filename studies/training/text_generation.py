@@ -88,22 +88,27 @@ def predict(folder: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
 def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
     """What the model writes after each prompt, drawn from torch's random state (nucleus of 0.9: Holtzman et al. 2020)."""
     model.train(False)
-    written = []
-    for start in range(0, len(prompts), _EVALUATION_BATCH_SIZE):
-        # Together: a token of eight texts costs little more than that of one. Each goes on from its end, so they end alike.
-        batch = list(prompts[start : start + _EVALUATION_BATCH_SIZE])
-        encoded = tokenizer(batch, return_tensors="pt", padding=True, padding_side="left").to(model.device)
-        length = encoded["input_ids"].shape[1]
-        room = max(1, min(_LONGEST_SAMPLE, tokenizer.model_max_length - length))
-        drawn = model.generate(
-            input_ids=encoded["input_ids"],
-            attention_mask=encoded["attention_mask"],
-            max_new_tokens=room,
-            do_sample=True,
-            top_p=0.9,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        written += tokenizer.batch_decode(drawn[:, length:], skip_special_tokens=True)
+    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]] if prompts else []
+    rooms = [max(1, min(_LONGEST_SAMPLE, tokenizer.model_max_length - length)) for length in lengths]
+    written = [""] * len(prompts)
+    for room in sorted(set(rooms), reverse=True):
+        alike = [index for index, own in enumerate(rooms) if own == room]
+        for start in range(0, len(alike), _EVALUATION_BATCH_SIZE):
+            # Together: a token of eight texts costs little more than that of one. Each goes on from its end, so they end alike.
+            batch = alike[start : start + _EVALUATION_BATCH_SIZE]
+            texts = [prompts[index] for index in batch]
+            encoded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
+            drawn = model.generate(
+                input_ids=encoded["input_ids"],
+                attention_mask=encoded["attention_mask"],
+                max_new_tokens=room,
+                do_sample=True,
+                top_p=0.9,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            ends = tokenizer.batch_decode(drawn[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+            for index, text in zip(batch, ends, strict=True):
+                written[index] = text
     return written
 
 

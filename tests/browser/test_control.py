@@ -139,4 +139,5 @@ def test_tokens_are_made_and_revoked_and_the_audit_log_knows(site: Site, admin: 
     expect(page.locator("#secret-box")).to_be_hidden()
     admin.open(site, "/audit")
     expect(page.locator("#rows tr").first).to_contain_text("token")
-    expect(page.locator("#rows")).to_contain_text("study.create")
+    expect(page.locator("#rows")).to_contain_text("token.revoke")
+    expect(page.locator("#rows")).to_contain_text("for a colleague")

@@ -53,6 +53,11 @@ def test_the_tokenizer_may_allow_less_than_the_table_of_positions(tmp_path: Path
     assert model_facts(folder_with(tmp_path, config, model_max_length=512)).max_positions == 512
 
 
+def test_relative_positions_have_no_table_that_could_end(tmp_path: Path) -> None:
+    config = {"model_type": "t5", "num_layers": 2, "n_positions": 512, "relative_attention_num_buckets": 32}
+    assert model_facts(folder_with(tmp_path, config)).max_positions is None
+
+
 def test_a_hub_id_is_taken_as_it_is_and_unknown_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert resolve("org/some-model.v2") == "org/some-model.v2"

@@ -42,6 +42,11 @@ def test_seeds_tell_how_much_is_luck(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "best" / "tuner.json").read_text("utf-8"))["seed"] == found.best_seed
 
 
+def test_seeds_train_beyond_the_target_at_which_their_trial_ended(tmp_path: Path) -> None:
+    free, bound = (spread(recipe, [0], None, lambda *_: None) for recipe in (RECIPE, {**RECIPE, "target": 0.0}))
+    assert free.values == bound.values
+
+
 def test_a_trial_that_does_not_say_how_it_was_trained() -> None:
     with pytest.raises(TunerError, match="trial 3 does not say how it was trained"):
         job_in({"number": 3, "details": {}})

@@ -153,8 +153,11 @@ class Database:
                 except DBAPIError:
                     if not (may_be_cut_off and connection.invalidated):
                         raise
-                    # The database was started anew since the last transaction, say. Nothing was done in this one yet.
+                    # The database was started anew since the last transaction, say, or is another one that lacks the last of
+                    # them. Nothing was done in this one yet.
                     transaction.rollback()
+                    self._known.clear()
+                    self.on_rollback()
                     continue
                 connection.info["known"] = self._known
                 outcomes = [run(connection, call) for call in batch]

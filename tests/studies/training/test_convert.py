@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
+from studies.builtin import MODELS
+from studies.errors import InvalidInput
 from studies.training import convert
 from studies.training.convert import efficientnet_named, folder_of, onnx_weights, open_gates, read_marian
 
@@ -91,3 +94,15 @@ def test_an_efficientnet_without_gates_under_the_names_of_one_with_gates() -> No
     pixels = torch.randn(2, 8, 4, 4)
     assert torch.equal(gate(pixels), pixels)
     assert torch.autograd.grad(gate(pixels).sum(), gate.expand.bias)[0].abs().max() == 0
+
+
+def test_a_pickle_that_is_not_the_known_one_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"anything")
+    with pytest.raises(InvalidInput, match="is not the file that its package shipped"):
+        convert._CONVERTERS["efficientnet-lite0"](tmp_path, tmp_path / "made")
+
+
+def test_what_was_made_in_another_form_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("studies.builtin.converted", lambda: tmp_path)
+    entry = MODELS["marian-en-pt"]
+    assert (entry.made, replace(entry, form=1).made) == (tmp_path / "marian-en-pt-2", tmp_path / "marian-en-pt")

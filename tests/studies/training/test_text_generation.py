@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from studies.definition import DataSpec
 from studies.text_generation import DEFINITION, Text
-from studies.training.text_generation import encode_whole
+from studies.training.text_generation import encode_whole, go_on
 from tests.studies.training.conftest import train_tiny, write_jsonl
 
 TEXTS = ["the cat is red", "a dog is blue", "the horse is green"]
@@ -30,6 +30,21 @@ def test_it_learns_what_comes_next_and_leaves_samples_to_read(word_decoder: str,
     # Prompts of several lengths, and more than are written together.
     answers = DEFINITION.predict(tmp_path / "model", ["the cat", "a dog is", "the horse", *["the cat is"] * 6])
     assert [answer["written"].strip() for answer in answers] == ["is red", "blue", "is green", *["red"] * 6]
+
+
+def test_a_long_prompt_takes_no_room_from_the_others(word_decoder: str) -> None:
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(word_decoder),
+        AutoTokenizer.from_pretrained(word_decoder, model_max_length=9),
+    )
+    tokenizer.pad_token = tokenizer.eos_token
+    model.generation_config.eos_token_id = None  # so that each writes as much as it may
+    short, long = "the cat", "the cat is red and the dog is"
+    torch.manual_seed(0)
+    alone = go_on(model, tokenizer, [short])
+    torch.manual_seed(0)
+    assert [len(tokenizer(text)["input_ids"]) for text in (short, long)] == [2, 8]
+    assert go_on(model, tokenizer, [long, short])[1] == alone[0]
 
 
 def plain_loss(folder: Path) -> float:

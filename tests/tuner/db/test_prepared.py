@@ -68,7 +68,10 @@ def test_a_connection_that_was_cut_off_is_made_anew(postgres_url: str) -> None:
     pid = database.write(lambda c: c.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
     with database.engine.connect() as other:
         other.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+    forgotten: list[int] = []
+    database.on_rollback = lambda: forgotten.append(1)
     assert database.write(lambda c: GET.first(c, {"worker": "w"})) is not None
+    assert forgotten, "the database that answers now may lack what the other one had"
     database.close()
 
 
