@@ -16,7 +16,7 @@ import typer
 from studies.errors import InvalidInput
 from tuner.client import Client
 from tuner.commands.serve import configure_logs
-from tuner.commands.worker import make_worker, quiet_libraries
+from tuner.commands.worker import make_worker, set_environment
 from tuner.errors import Refused
 from tuner.gpu_watch import prepare
 from tuner.gpus import nvidia_gpus
@@ -44,7 +44,7 @@ Studies = Annotated[list[str] | None, typer.Option("--study", help="Train for th
 def inline(server: Server = None, idle_seconds: Idle = 60.0, study: Studies = None) -> None:
     """One worker in this very process, while there is work: to look into it with a debugger."""
     configure_logs()
-    quiet_libraries()
+    set_environment()
     settings = Settings()
     with Client(server) as client, scratch_folder() as folder:
         inventory = prepare(settings.fake_gpus, None)

@@ -40,7 +40,7 @@ def worker(
     configure_logs()
     if pack and slots is not None:
         raise InvalidInput.at("--slots", "with --pack the memory of the GPUs decides how many trials they train at once")
-    quiet_libraries()
+    set_environment()
     with Client(server) as client, scratch_folder() as folder:
         settings = Settings()
         inventory = prepare(settings.fake_gpus, gpus)
@@ -52,11 +52,14 @@ def worker(
         agent.run()
 
 
-def quiet_libraries() -> None:
-    """Before anything imports transformers, here or in a trial's process."""
+def set_environment() -> None:
+    """What libraries read once: before anything imports transformers or torch, here or in a trial's process."""
     # Nothing is fetched behind the user's back: a model is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
+    # OpenMP's threads wait for each other without giving their core back, by default for milliseconds. Not so long, training is
+    # faster on a machine of its own, and much faster on one that has other work (docs/performance.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def make_worker(
