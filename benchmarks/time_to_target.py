@@ -65,7 +65,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ways", nargs="*", default=[*OTHERS, *WAYS], choices=[*OTHERS, *WAYS])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--table", type=Path, nargs="*", help="run nothing, and compare what these files of --json hold")
     options = parser.parse_args()
+    if options.table:
+        print_table(of_files(options.table))
+        return
     found: dict[str, list[Run]] = {way: [] for way in options.ways}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for way in options.ways:  # one after the other, so that a busier minute hits all alike
@@ -76,6 +80,12 @@ def main() -> None:
                 texts = {name: [asdict(one) for one in runs] for name, runs in found.items()}
                 options.json.write_text(json.dumps(vars(options) | {"runs": texts}, indent=2, default=str) + "\n")
     print_table(found)
+
+
+def of_files(files: Sequence[Path]) -> dict[str, list[Run]]:
+    """Ways that ran apart, side by side on a core each, say."""
+    runs = [json.loads(file.read_text("utf-8"))["runs"].items() for file in files]
+    return {way: [Run(**one) for one in ran] for of_file in runs for way, ran in of_file}
 
 
 def _told(run: Run) -> str:

@@ -94,22 +94,25 @@ def go_on(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
     for room in sorted(set(rooms), reverse=True):
         alike = [index for index, own in enumerate(rooms) if own == room]
         for start in range(0, len(alike), _EVALUATION_BATCH_SIZE):
-            # Together: a token of eight texts costs little more than that of one. Each goes on from its end, so they end alike.
             batch = alike[start : start + _EVALUATION_BATCH_SIZE]
-            texts = [prompts[index] for index in batch]
-            encoded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
-            drawn = model.generate(
-                input_ids=encoded["input_ids"],
-                attention_mask=encoded["attention_mask"],
-                max_new_tokens=room,
-                do_sample=True,
-                top_p=0.9,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            ends = tokenizer.batch_decode(drawn[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
-            for index, text in zip(batch, ends, strict=True):
-                written[index] = text
+            ends = _ends(model, tokenizer, [prompts[index] for index in batch], room)
+            for index, end in zip(batch, ends, strict=True):
+                written[index] = end
     return written
+
+
+def _ends(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[str], room: int) -> list[str]:
+    """Together: a token of eight texts costs little more than that of one. Each goes on from its end, so they end alike."""
+    encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    drawn = model.generate(
+        input_ids=encoded["input_ids"],
+        attention_mask=encoded["attention_mask"],
+        max_new_tokens=room,
+        do_sample=True,
+        top_p=0.9,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return tokenizer.batch_decode(drawn[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def _evaluate(model: Any, examples: Encoded, device: str) -> Evaluation:

@@ -58,7 +58,7 @@ def set_environment() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads don't survive the fork of a trial's process
     # OpenMP's threads wait for each other without giving their core back, by default for milliseconds. Not so long, training is
-    # faster on a machine of its own, and much faster on one that has other work (docs/performance.md).
+    # as fast on a machine of its own, and much faster on one that has other work (docs/performance.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 

@@ -43,6 +43,7 @@ class Database:
 
     def __init__(self, url: str, *, on_rollback: Callable[[], None] = lambda: None) -> None:
         self.engine = make_engine(url)
+        # Apart: the writer never waits for connections that readers have, and what is known goes with its own.
         self.writing = make_engine(url)
         self.on_rollback = on_rollback
         self.on_rerun: Callable[[], None] = on_rollback
