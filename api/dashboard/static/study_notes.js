@@ -13,6 +13,7 @@ export function notesEditor({ study, etag, api, refresh }) {
 
   function showThem({ notes, tags }) {
     if (editing) return;
+    show(byId("edit-notes"), true); // from when there is something to edit
     const pairs = Object.entries(tags ?? {});
     byId("tags").replaceChildren(...pairs.map(([name, value]) => el("span", { class: "chip", dir: "auto" }, value ? `${name}: ${value}` : name)));
     byId("notes").textContent = notes || (pairs.length ? "" : t("No notes yet: what is this study to find out?"));
@@ -49,7 +50,6 @@ export function notesEditor({ study, etag, api, refresh }) {
 
   function close() {
     editing = false;
-    show(byId("edit-notes"), true);
     showThem(study());
     byId("edit-notes").focus();
   }
