@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 from studies.definition import reaches
 from tuner.db.engine import Connection
+from tuner.db.gain_rows import ended_since_best
+from tuner.db.known_rows import known
 from tuner.db.lease_rows import lease_time
-from tuner.db.trial_rows import best_trial, trials_of
+from tuner.db.trial_rows import best_trial, count_at_work
 from tuner.objectives import validation_scores
-from tuner.records import MetricPoint, Study, Trial
+from tuner.records import MetricPoint, Study
 from tuner.spec import direction_of, gpus_of_trial, objective_of
+
+_LONGEST = 24.0  # hours for which it is taken for granted that hours are left
 
 
 def exhausted(connection: Connection, study: Study, now: datetime) -> str | None:
@@ -25,23 +30,49 @@ def all_started(study: Study) -> str | None:
     return f"the budget of {trials} trials is used up" if trials is not None and study.n_created >= trials else None
 
 
-def limit_reached(connection: Connection, study: Study, now: datetime) -> str | None:
-    """Which limit other than the number of trials is reached: not even trials that wait may start then."""
+def limit_reached(connection: Connection, study: Study, now: datetime, *, ahead: timedelta = timedelta(0)) -> str | None:
+    """Which limit other than the number of trials is reached: not even trials that wait may start then.
+
+    Hours are those that will be used if what runs now goes on for `ahead`.
+    """
     budget = study.spec.budget
-    if budget.hours is not None and hours(connection, study.id, now) >= budget.hours:
+    if budget.hours is not None and _used_up(connection, study, "hours", budget.hours, now, ahead):
         return f"trials have run for {budget.hours:g} hours"
-    if budget.gpu_hours is not None and gpu_hours(connection, study, now) >= budget.gpu_hours:
+    if budget.gpu_hours is not None and _used_up(connection, study, "gpu_hours", budget.gpu_hours, now, ahead):
         return f"{budget.gpu_hours:g} GPU-hours are used"
     maximize = direction_of(study.spec) == "maximize"
     if budget.target is not None:
         best = best_trial(connection, study.id, maximize=maximize)
         if best is not None and best.value is not None and reaches(best.value, budget.target, direction_of(study.spec)):
             return f"the target {budget.target:g} is reached by trial {best.number}"
-    if budget.no_gain_in is not None:
-        trials = [trial.as_ended for trial in trials_of(connection, study.id)]
-        if trials_since_gain(trials, maximize) >= budget.no_gain_in:
-            return f"no gain in {budget.no_gain_in} trials"
+    if budget.no_gain_in is not None and _gainless(connection, study, budget.no_gain_in):
+        return f"no gain in {budget.no_gain_in} trials"
     return None
+
+
+def _used_up(
+    connection: Connection, study: Study, limit: Literal["hours", "gpu_hours"], allowed: float, now: datetime, ahead: timedelta
+) -> bool:
+    """Whether so many hours are used by `now + ahead`: counted from every lease, so not before they can be."""
+    until = known(connection).of_study(study.id).unspent_until
+    if limit in until and now + ahead < until[limit]:
+        return False
+    if limit == "hours":
+        used, at_most = hours(connection, study.id, now + ahead), 1
+    else:
+        used = gpu_hours(connection, study, now + ahead)
+        at_most = max(study.spec.parallelism, count_at_work(connection, study.id)) * max(1, gpus_of_trial(study.spec, 1))
+    # From now, not from then: what starts meanwhile is not among what was counted ahead.
+    until[limit] = now + timedelta(hours=min((allowed - used) / at_most, _LONGEST))
+    return used >= allowed
+
+
+def _gainless(connection: Connection, study: Study, allowed: int) -> bool:
+    """Whether so many trials have ended since the best one did: counted anew only when there can be so many."""
+    facts = known(connection).of_study(study.id)
+    if facts.gainless is None or facts.gainless >= allowed:
+        facts.gainless = ended_since_best(connection, study.id, maximize=direction_of(study.spec) == "maximize")
+    return facts.gainless >= allowed
 
 
 def good_enough(study: Study, points: Sequence[MetricPoint]) -> bool:
@@ -66,18 +97,3 @@ def gpu_hours(connection: Connection, study: Study, now: datetime) -> float:
         sum(((ended or now) - granted).total_seconds() * gpus_of_trial(study.spec, len(gpus)) for granted, ended, gpus in held)
         / 3600
     )
-
-
-def trials_since_gain(trials: list[Trial], maximize: bool) -> int:
-    """How many trials have finished since the best one did; 0 if none has completed."""
-    ended = [(trial.finished_at or trial.set_aside_at, trial) for trial in trials]
-    finished = [(at, trial) for at, trial in ended if at is not None]  # one set aside has brought no gain so far
-    best: float | None = None
-    since = 0
-    for _, trial in sorted(finished, key=lambda pair: (pair[0], pair[1].number)):
-        value = trial.value if trial.state == "completed" else None
-        if value is not None and (best is None or (value > best if maximize else value < best)):
-            best, since = value, 0
-        elif best is not None:
-            since += 1
-    return since

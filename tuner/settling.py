@@ -33,7 +33,7 @@ def settle(change: Change, study: Study, now: datetime, *, ahead: timedelta = ti
     if current.reopened_from is not None:
         close_again(change, current, now)
         return
-    limit = limit_reached(change.connection, current, now + ahead)
+    limit = limit_reached(change.connection, current, now, ahead=ahead)
     reason = limit or all_started(current) or change.search(current).exhausted()
     if reason is None:
         return

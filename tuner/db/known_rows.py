@@ -8,7 +8,8 @@ all of it forgotten, and so does whatever undoes a transaction. Only the writer'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,11 +26,20 @@ class OfStudy:
     at_work: int | None = None  # how many of its trials run; None: that is not known
     none_waits: bool = False  # no trial of it waits that may start at once
     no_files: bool = False  # no trial of it has any
+    unspent_until: dict[str, datetime] = field(default_factory=dict)  # limit of hours → when it can be reached at the earliest
+    gainless: int | None = None  # at most so many of its trials have ended since the best one did; None: that is not known
 
-    def more_at_work(self, more: int) -> None:
-        """So many trials have begun to run; those that no longer do count below 0."""
+    def one_started(self) -> None:
+        """A trial has begun to run."""
         if self.at_work is not None:
-            self.at_work += more
+            self.at_work += 1
+
+    def one_ended(self) -> None:
+        """A trial that ran has ended."""
+        if self.at_work is not None:
+            self.at_work -= 1
+        if self.gainless is not None:
+            self.gainless += 1
 
 
 class Known:

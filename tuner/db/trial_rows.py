@@ -133,7 +133,7 @@ def insert_trial(
     if lease is None:
         known(connection).of_study(study_id).none_waits = False
     else:
-        known(connection).of_study(study_id).more_at_work(1)
+        known(connection).of_study(study_id).one_started()
     known(connection).keep_trial(trial)
     return trial
 
@@ -170,9 +170,10 @@ def next_waiting(connection: Connection, study_id: str) -> Trial | None:
     return trial
 
 
-def trials_of(connection: Connection, study_id: str) -> list[Trial]:
-    """All of a study, by number."""
+def trials_of(connection: Connection, study_id: str, states: Sequence[TrialState] = ()) -> list[Trial]:
+    """All of a study, or those in `states`, by number."""
     query = select(trials).where(trials.c.study_id == study_id).order_by(trials.c.number)
+    query = query.where(trials.c.state.in_(states)) if states else query
     return [_trial(row) for row in connection.execute(query).mappings()]
 
 
@@ -253,7 +254,7 @@ def start_trial(connection: Connection, trial_id: int, *, lease_id: str, worker_
     started = _read(_START.first(connection, {"trial": trial_id, "lease": lease_id, "worker": worker_id, "now": now}))
     known(connection).keep_trial(started)
     if started is not None:
-        known(connection).of_study(started.study_id).more_at_work(1)
+        known(connection).of_study(started.study_id).one_started()
     return started
 
 
@@ -305,7 +306,7 @@ def end_trial(
         ended = _read(statement.first(connection, given))
     known(connection).keep_trial(ended)
     if ended is not None:
-        known(connection).of_study(ended.study_id).more_at_work(-1)
+        known(connection).of_study(ended.study_id).one_ended()
     return ended
 
 
