@@ -14,7 +14,7 @@ import json
 import re
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from itertools import accumulate
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from studies.training.cutting import STATES, Cut, NoCut, Shortened, alone, find_cut, narrowed, shortened, states_at
+from studies.training.cutting import STATES, Cut, NoCut, Shortened, alone, find_cut, find_narrow, narrowed, shortened, states_at
 from studies.training.data import Encoded, evaluation_batches
 from studies.training.freezing import frozen_depth, prefix_blocks, prefix_parts
 from studies.training.store import Store
@@ -99,15 +99,14 @@ def above_prefix(
     """
     depth = frozen_depth(model)
     if depth == 0:
-        return Upper(model=model, training=training, validation=validation, whole="what feeds the blocks is trained")
+        return all_of(model, training, validation, store, device, precision, why="what feeds the blocks is trained")
     prints = _fingerprints(model, depth, precision)
     try:
-        cut = _known_cut(
-            model, depth, training, store, f"{prints[depth]}-{_print_of_trained(model)}-{torch.device(device).type}", device
-        )
+        key = f"{prints[depth]}-{_print_of_trained(model)}-{torch.device(device).type}"
+        cut = _known_cut(lambda: find_cut(model, depth, training, device), store, key)
         stored = [_obtain(model, cut, examples, prints, store, device) for examples in (training, validation)]
     except NoCut as reason:
-        return Upper(model=model, training=training, validation=validation, whole=str(reason))
+        return all_of(model, training, validation, store, device, precision, why=str(reason))
     return Upper(
         model=shortened(model, cut),
         training=stored[0][0],
@@ -121,12 +120,29 @@ def above_prefix(
     )
 
 
-def _known_cut(model: nn.Module, depth: int, examples: Encoded, store: Store, key: str, device: str) -> Cut:
-    """The cut of this very model at this depth: proved once, then read. Raises NoCut."""
+def all_of(
+    model: nn.Module, training: Encoded, validation: Encoded, store: Store | None, device: str, precision: str, *, why: str
+) -> Upper:
+    """The whole `model`, for the reason `why`; of its last block only what its head reads. What is found is kept in `store`."""
+    whole = Upper(model=model, training=training, validation=validation, whole=why)
+    try:
+        if store is None:
+            cut = find_narrow(model, training, device)
+        else:
+            # No weights: what is proved on three examples holds for others with the same modules.
+            key = f"{_about(model, precision).hexdigest()[:24]}-{_print_of_trained(model)}-{torch.device(device).type}"
+            cut = _known_cut(lambda: find_narrow(model, training, device), store, key)
+    except NoCut:
+        return whole
+    return replace(whole, model=shortened(model, cut))
+
+
+def _known_cut(find: Callable[[], Cut], store: Store, key: str) -> Cut:
+    """A cut that is proved once, then read. Raises NoCut."""
 
     def prove(file: Path) -> None:
         try:
-            answer: dict[str, Any] = asdict(find_cut(model, depth, examples, device))
+            answer: dict[str, Any] = asdict(find())
         except NoCut as reason:
             answer = {"reason": str(reason)}
         file.write_text(json.dumps(answer), "utf-8")
@@ -236,8 +252,7 @@ def _key(cut: Cut, examples: Encoded, prints: Sequence[str]) -> str:
 
 def _fingerprints(model: nn.Module, depth: int, precision: str) -> list[str]:
     """Of the prefix of each depth from 0 to `depth`: its weights, its configuration, and what computes it."""
-    about = [precision, type(model).__name__, _configuration(model), version("torch"), version("transformers")]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    digest = _about(model, precision)
     prints: list[str] = []
     read: dict[Any, int] = {}  # embeddings come up several times: as a whole, in parts, and by their names
     for modules in prefix_parts(model)[: depth + 1]:
@@ -252,6 +267,12 @@ def _fingerprints(model: nn.Module, depth: int, precision: str) -> list[str]:
                     read[place] = len(read)
         prints.append(digest.hexdigest()[:24])
     return prints
+
+
+def _about(model: nn.Module, precision: str) -> Any:
+    """A hash, to be continued, of a model's configuration and of what computes it."""
+    about = [precision, type(model).__name__, _configuration(model), version("torch"), version("transformers")]
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
 
 
 def _print_of_trained(model: nn.Module) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from studies.errors import TrialFailure
 from studies.training.data import Encoded
 from studies.training.freezing import prefix_blocks
 
@@ -37,7 +38,7 @@ class NoCut(Exception):
 class Cut:
     """Where and how a model is cut; plain values, so that it can be written down."""
 
-    depth: int  # blocks below it
+    depth: int  # blocks below it; 0: nothing is left out
     form: Form  # states of all tokens, of the first or the last token alone, or one state for an example without tokens
     shape: tuple[int, ...]  # of the state of one token, or of one example
     dtype: str  # "float32"
@@ -50,7 +51,7 @@ class Cut:
 class Shortened(nn.Module):
     """Stands in for `model`: takes the states that come out of the prefix among its inputs, and runs only what is above.
 
-    The model itself stays whole: what is below the cut hands on the states only while this is called.
+    The model itself stays whole: what is below the cut hands on the states only while this is called. At depth 0 there are none.
     """
 
     def __init__(self, model: nn.Module, cut: Cut) -> None:
@@ -65,13 +66,14 @@ class Shortened(nn.Module):
         self._dropouts = tuple(module for module in last if isinstance(module, nn.Dropout))
 
     def forward(self, **inputs: Tensor) -> Any:
-        states = inputs.pop(STATES)
+        states = inputs.pop(STATES, None)
+        shape = inputs["input_ids"].shape if states is None else states.shape[:2]
         output = (states, *[None] * (self._parts - 1)) if self._parts else states
         instead: list[tuple[nn.Module, Any]] = [
             (module, partial(_give, states if index < self._fed else output)) for index, module in enumerate(self.idle)
         ]
-        instead += [(module, partial(_of_first, module.forward, states.shape[:2])) for module in self._narrow]
-        instead += [(module, partial(_drawn_for_all, module, states.shape[1])) for module in self._dropouts]
+        instead += [(module, partial(_of_first, module.forward, shape)) for module in self._narrow]
+        instead += [(module, partial(_drawn_for_all, module, shape[1])) for module in self._dropouts]
         for module, forward in instead:
             module.forward = forward
         try:
@@ -173,11 +175,8 @@ def narrowed(examples: Encoded, form: Form) -> Encoded:
 @torch.no_grad()
 def find_cut(model: nn.Module, depth: int, examples: Encoded, device: str) -> Cut:
     """The cheapest cut of `model` above its first `depth` blocks that puts out the same. Raises NoCut."""
-    lengths = examples.lengths
-    by_length = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    # Short ones and one of middling length: padding is there, and little time is spent.
-    rows = sorted({by_length[len(by_length) * share // 6] for share in range(_PROBES)})
-    sizes = [lengths[row] for row in rows]
+    rows = _probes(examples.lengths)
+    sizes = [examples.lengths[row] for row in rows]
     batch = examples.batch(rows, device)
     blocks = prefix_blocks(model)
     model.train(False)
@@ -200,8 +199,33 @@ def find_cut(model: nn.Module, depth: int, examples: Encoded, device: str) -> Cu
     if whole is None:
         raise NoCut("it puts out something else when its frozen part is left out")
     if depth < len(blocks):
-        return replace(whole, narrow=_narrowing(model, whole, batch | {STATES: states}, expected))
+        return replace(whole, narrow=_narrowing(model, whole, batch | {STATES: states}, states.shape))
     return _cheapest_head(model, whole, examples, rows, sizes, states, expected, device)
+
+
+@torch.no_grad()
+def find_narrow(model: nn.Module, examples: Encoded, device: str) -> Cut:
+    """A cut of `model` that leaves out nothing but what the last block makes of tokens that nobody reads. Raises NoCut."""
+    try:
+        last = prefix_blocks(model)[-1]
+    except TrialFailure as failure:
+        raise NoCut(failure.message) from failure
+    batch = examples.batch(_probes(examples.lengths), device)
+    model.train(False)
+    states = states_at(model, last, batch)
+    if states.shape[:2] != batch.get("input_ids", states.new_empty(0)).shape:
+        raise NoCut("its last block puts out no states of tokens")
+    cut = Cut(depth=0, form="tokens", shape=tuple(states.shape[2:]), dtype=str(states.dtype).removeprefix("torch."))
+    narrow = _narrowing(model, cut, batch, states.shape)
+    if not narrow:
+        raise NoCut("its head reads more than the first token")
+    return replace(cut, narrow=narrow)
+
+
+def _probes(lengths: Sequence[int]) -> list[int]:
+    """Short examples and one of middling length: padding is there, and little time is spent."""
+    by_length = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    return sorted({by_length[len(by_length) * share // 6] for share in range(_PROBES)})
 
 
 def _cheapest_head(
@@ -225,22 +249,27 @@ def _cheapest_head(
     return head if head.head and _same(model, head, inputs, expected) else found
 
 
-def _narrowing(model: nn.Module, cut: Cut, inputs: Mapping[str, Tensor], expected: Sequence[Tensor]) -> str:
+def _narrowing(model: nn.Module, cut: Cut, inputs: Mapping[str, Tensor], shape: Sequence[int]) -> str:
     """The first module in the last block from which on the first token alone will do; empty if there is none.
 
     Of a classifier that reads its first token only the keys and values of the others are used there, and a block's other matrices
-    are most of it.
+    are most of it. `shape` is that of the states: [rows, tokens, width], unless they are none of tokens.
     """
-    last, states = prefix_blocks(model)[-1], inputs[STATES]
-    if states.ndim != 3 or states.shape[1] == 1 or not _reads_first(model, cut, last, inputs, expected):
-        return ""
-    inside = {name for name, module in model.named_modules() if any(module is part for part in last.modules())}
-    for call in _calls(model, cut, inputs):
-        if call.name in inside and not isinstance(model.get_submodule(call.name), nn.Dropout | type(last)):
-            found = replace(cut, narrow=call.name)
-            # A sum with what is there of all tokens would give all of them again.
-            if _same(model, found, inputs, expected) and states_at(shortened(model, found), last, inputs).shape[1] == 1:
-                return call.name
+    last, given = prefix_blocks(model)[-1], next(model.parameters())
+    inputs = {name: value.to(given.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+    cut = replace(cut, dtype=str(given.dtype).removeprefix("torch."))
+    # Who reads what is the same in every precision, and easiest to see in the weights' own.
+    with torch.autocast(given.device.type, enabled=False):
+        expected = _outputs(shortened(model, cut), inputs)
+        if len(shape) != 3 or shape[1] == 1 or not _reads_first(model, cut, last, inputs, expected):
+            return ""
+        inside = {name for name, module in model.named_modules() if any(module is part for part in last.modules())}
+        for call in _calls(model, cut, inputs):
+            if call.name in inside and not isinstance(model.get_submodule(call.name), nn.Dropout | type(last)):
+                found = replace(cut, narrow=call.name)
+                # A sum with what is there of all tokens would give all of them again.
+                if _same(model, found, inputs, expected) and states_at(shortened(model, found), last, inputs).shape[1] == 1:
+                    return call.name
     return ""
 
 

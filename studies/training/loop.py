@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from studies.definition import RESUMED_LATER, Checkpoint, Direction, Job, Keep, Metric, Outcome, Report, reaches
 from studies.errors import InvalidInput, TrialFailure
-from studies.training.activations import Upper, above_prefix
+from studies.training.activations import Upper, above_prefix, all_of
 from studies.training.attention import attention_file
 from studies.training.card import card
 from studies.training.checkpoints import Progress, load_checkpoint, put_back, save_checkpoint, trained_state, worth_keeping
@@ -240,15 +240,16 @@ def _out_of_memory(job: Job, error: BaseException) -> TrialFailure:
 
 def _upper_part(task: Task, settings: Settings, job: Job, precision: str) -> Upper:
     """What is run in each step: where a prefix of the model is frozen, only what is above, on stored states."""
-    whole = partial(Upper, model=task.model, training=task.training, validation=task.validation)
+    model, training, validation = task.model, task.training, task.validation
+    store = None if job.shared is None else Store(folder=job.shared, limit=job.shared_bytes)
+    whole = partial(all_of, model, training, validation, store, job.device, precision)
     if settings.frozen_layers == 0 and settings.train != "head":
-        return whole(whole="nothing is frozen")
-    if job.shared is None:
-        return whole(whole="this worker keeps no states")
+        return whole(why="nothing is frozen")
+    if store is None:
+        return whole(why="this worker keeps no states")
     if task.augment is not unchanged:
-        return whole(whole="examples are changed at random")
-    store = Store(folder=job.shared, limit=job.shared_bytes)
-    return above_prefix(task.model, task.training, task.validation, store, job.device, precision)
+        return whole(why="examples are changed at random")
+    return above_prefix(model, training, validation, store, job.device, precision)
 
 
 def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:

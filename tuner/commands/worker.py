@@ -60,6 +60,9 @@ def set_environment() -> None:
     # OpenMP's threads wait for each other without giving their core back, by default for milliseconds. Not so long, training is
     # as fast on a machine of its own, and much faster on one that has other work (docs/performance.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # A trial's process takes the same memory at every step: given back to the kernel in between, it would be zeroed each time.
+    for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        os.environ.setdefault(threshold, str(2**30))
 
 
 def make_worker(

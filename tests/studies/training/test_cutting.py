@@ -21,9 +21,10 @@ from transformers import (
     XLNetConfig,
 )
 
-from studies.training.cutting import STATES, HeadOnly, NoCut, alone, find_cut, narrowed, shortened, states_at
+from studies.training.cutting import STATES, HeadOnly, NoCut, alone, find_cut, find_narrow, narrowed, shortened, states_at
 from studies.training.data import Encoded
 from studies.training.freezing import freeze, prefix_blocks
+from studies.training.hardware import Precision
 from tests.studies.training.test_freezing import SMALL
 
 LENGTHS = [5, 3, 9, 7, 4, 12, 6, 8]
@@ -121,14 +122,26 @@ def test_what_is_left_of_a_model_puts_out_the_same_and_learns_the_same(
 def test_the_last_block_goes_on_with_the_first_token_where_the_head_reads_no_other(
     texts: Encoded, name: str, head: str, narrow: str
 ) -> None:
-    assert find_cut(frozen(name, head, 1), 1, texts, "cpu").narrow == narrow
+    for precision in ("float32", "bfloat16"):
+        with Precision(precision, "cpu").autocast():
+            assert find_cut(frozen(name, head, 1), 1, texts, "cpu").narrow == narrow
+            try:
+                found = find_narrow(frozen(name, head, 0), texts, "cpu").narrow
+            except NoCut as reason:
+                assert str(reason) == "its head reads more than the first token"
+                found = ""
+            assert found == narrow
 
 
-def test_a_narrow_block_learns_the_same_with_dropout_and_draws_as_many_numbers(texts: Encoded) -> None:
-    model = frozen("bert", "classes", 1)
-    stand_in, batch = shortened(model, find_cut(model, 1, texts, "cpu")), texts.batch(ROWS, "cpu")
-    with torch.no_grad():
-        states = states_at(model, prefix_blocks(model)[0], batch)
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("name", ["bert", "distilbert"])
+def test_a_narrow_block_learns_the_same_with_dropout_and_draws_as_many_numbers(texts: Encoded, name: str, depth: int) -> None:
+    model, batch = frozen(name, "classes", depth), texts.batch(ROWS, "cpu")
+    cut = find_cut(model, depth, texts, "cpu") if depth else find_narrow(model, texts, "cpu")
+    stand_in, states = shortened(model, cut), {}
+    if depth:
+        with torch.no_grad():
+            states = {STATES: states_at(model, prefix_blocks(model)[0], batch)}
     model.train()
 
     def learnt(run: Callable[[], Any]) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -136,7 +149,8 @@ def test_a_narrow_block_learns_the_same_with_dropout_and_draws_as_many_numbers(t
         return gradients(model, lambda: [run().logits]), torch.rand(1)
 
     whole, drawn = learnt(lambda: model(**batch))
-    narrow, drawn_too = learnt(lambda: stand_in(**batch, **{STATES: states}))
+    narrow, drawn_too = learnt(lambda: stand_in(**batch, **states))
+    assert len(whole) == len(narrow)
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(whole, narrow, strict=True))
     assert torch.equal(drawn, drawn_too)
 

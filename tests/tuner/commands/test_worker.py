@@ -16,3 +16,4 @@ def test_libraries_are_told_before_they_are_imported_and_users_have_the_last_wor
     monkeypatch.delenv("GOMP_SPINCOUNT")
     set_environment()
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == os.environ["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
