@@ -10,7 +10,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from benchmarks.load import Connection, connect, new_worker, point
+from benchmarks.load import connect
+from benchmarks.others import lease_of_another_study, longest_report
 from benchmarks.rows import prepare
 from benchmarks.servers import TunerServer, cpu_seconds, new_database, postgres, study_body
 
@@ -58,9 +59,9 @@ async def _measure(database: str | None, trials: int) -> Restarted:
         await connection.must("POST", "/leases", ask)  # the untuned default, which waits
         leased = time.perf_counter() - began
         other = connect(server)
-        lease = await _other_lease(other)
+        lease = await lease_of_another_study(other)
         rebuilt = asyncio.Event()
-        meanwhile = asyncio.create_task(_report(other, lease, rebuilt))
+        meanwhile = asyncio.create_task(longest_report(other, lease, rebuilt))
         sampled_from = time.perf_counter()
         lease = await connection.must("POST", "/leases", ask)
         if lease["trial"] <= trials:
@@ -74,27 +75,6 @@ async def _measure(database: str | None, trials: int) -> Restarted:
         return Restarted(serving=serving, leased=leased, sampled=sampled, cpu=cpu, longest_wait=longest)
     finally:
         server.remove()
-
-
-async def _other_lease(connection: Connection) -> str:
-    """A trial of a small study on the same service."""
-    study = await connection.must("POST", "/studies", study_body(budget={"trials": 10}, sampler={"name": "random"}))
-    worker_id = await new_worker(connection, 2)
-    lease = await connection.must("POST", "/leases", {"worker_id": worker_id, "studies": [study["id"]], "wait_seconds": 60})
-    lease_id: str = lease["id"]
-    return lease_id
-
-
-async def _report(connection: Connection, lease_id: str, until: asyncio.Event) -> float:
-    """Report again and again; returns the longest that one took."""
-    longest, step = 0.0, 0
-    while not until.is_set():
-        step += 1
-        began = time.perf_counter()
-        await connection.must("POST", f"/leases/{lease_id}/metrics", point(step))
-        longest = max(longest, time.perf_counter() - began)
-        await asyncio.sleep(0.02)
-    return longest
 
 
 if __name__ == "__main__":

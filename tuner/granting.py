@@ -88,10 +88,15 @@ def lease_of(change: Change, study: Study, trial: Trial, lease_time: timedelta) 
 
 def _new_trial(change: Change, study: Study, lease: tuple[str, str], now: datetime) -> Trial | None:
     """One that runs under the lease (its id and the worker's) from the start."""
-    number = None if change.search(study).exhausted() else study_rows.claim_number(change.connection, study.id)
+    search = change.search(study)
+    if search.exhausted():
+        return None
+    slow = search.draws_long and study_rows.could_start(change.connection, study)
+    drawn = change.have_drawn(study) if slow else {}
+    number = study_rows.claim_number(change.connection, study.id)
     if number is None:
         return None
-    suggestion = change.ask(study, number)
+    suggestion = change.ask(study, number, drawn)
     return trial_rows.insert_trial(
         change.connection,
         study_id=study.id,

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from studies.definition import ParamValue
 from tuner.db.engine import Connection, Database
@@ -19,7 +20,9 @@ from tuner.errors import Unavailable
 from tuner.events import EventLog, Kind
 from tuner.records import Study, Trial
 from tuner.search import Search, Suggestion
+from tuner.search_gp import make
 from tuner.spec import pruning_metric
+from tuner.turns import Turns
 
 Result = TypeVar("Result")
 REBUILT_AT_ONCE = 500  # trials: within a transaction, which holds up all others for so long as it takes
@@ -34,25 +37,58 @@ class SearchMissing(Exception):
         self.study_id = study_id
 
 
+class DrawMissing(Exception):
+    """The next draw of a study takes long, and must be made before the transaction can be run."""
+
+    def __init__(self, study_id: str, request: str) -> None:
+        super().__init__(study_id)
+        self.study_id = study_id
+        self.request = request  # for `search_gp.make`
+
+
+@dataclass(eq=False)
+class _Call(Generic[Result]):
+    """A transaction that is tried until everything is there that it needs."""
+
+    work: Callable[[Change], Result]
+    told: Future[Result]
+    rebuilt: set[str] = field(default_factory=set)  # studies whose search it has waited for: it waits once for each
+    turn: str | None = None  # the study whose next draw is this call's
+    drawn: Mapping[str, ParamValue] = field(default_factory=dict)  # what it has waited for
+
+
 class Change:
     """One transaction: its connection, the search of each study, and what to tell once it is committed."""
 
-    def __init__(self, connection: Connection, searches: dict[str, Search], waited_for: frozenset[str]) -> None:
+    def __init__(self, connection: Connection, searches: dict[str, Search], call: _Call[Any]) -> None:
         self.connection = connection
         self.news: list[tuple[Kind, dict[str, Any]]] = []
         self._searches = searches
-        self._waited_for = waited_for  # studies whose search this call has waited for: it waits once
+        self._call = call
         self.stirred: set[str] = set()  # studies whose rows have changed in a way that a search being rebuilt would miss
         self._touched: set[str] = set()  # studies whose search may hold what is not in rows yet
 
     def search(self, study: Study) -> Search:
         """The study's search, rebuilt from rows if it is not in memory. Raises SearchMissing, which `Ledger` sees to."""
         if study.id not in self._searches:
-            if study.n_created > REBUILT_AT_ONCE and study.id not in self._waited_for:
+            if study.n_created > REBUILT_AT_ONCE and study.id not in self._call.rebuilt:
                 raise SearchMissing(study.id)
             self._searches[study.id] = rebuilt(self.connection, study)
         self._touched.add(study.id)
         return self._searches[study.id]
+
+    def have_drawn(self, study: Study) -> Mapping[str, ParamValue]:
+        """Before anything is changed: what the study's next trial is to be given if a draw takes long; empty if it does not.
+
+        A draw knows of what had ended when it began. Raises DrawMissing, which `Ledger` sees to.
+        """
+        search, call = self.search(study), self._call
+        if call.turn == study.id and call.drawn and search.would_try(call.drawn):
+            return call.drawn
+        request = search.draw_to_make(study.n_created)
+        if request is not None:
+            raise DrawMissing(study.id, request)
+        return {}
 
     def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for a new trial; what the sampler remembers of the study as a whole is stored at once."""
@@ -97,6 +133,8 @@ class Ledger:
         self._stirred: Counter[str] = Counter()  # study → how many changes have stirred it
         self._rebuilds: dict[str, Future[None]] = {}
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-rebuild")
+        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-draw")
+        self._turns = Turns()
         database.on_rollback = self.searches.clear
         database.on_rerun = self._undo_open
 
@@ -112,47 +150,75 @@ class Ledger:
         """As `change`, for who can wait without holding a thread."""
         told: Future[Result] = Future()
         told.set_running_or_notify_cancel()  # who stops waiting stops nothing
-        self._try(work, told, frozenset())
+        self._try(_Call(work, told))
         return told
 
-    def _try(self, work: Callable[[Change], Result], told: Future[Result], waited_for: frozenset[str]) -> None:
+    def _try(self, call: _Call[Result]) -> None:
         def tell(done: Future[tuple[Result, Change]]) -> None:
             self._open.clear()
             problem = done.exception()
             if isinstance(problem, SearchMissing):
-                self._rebuild(problem.study_id).add_done_callback(partial(try_again, problem.study_id))
+                self._rebuild(problem.study_id).add_done_callback(partial(self._after_rebuild, call, problem.study_id))
+            elif isinstance(problem, DrawMissing):
+                self._draw(call, problem)
             elif problem is not None:
-                told.set_exception(problem)
+                self._fail(call, problem)
             else:
-                told.set_result(self._told(done.result()))
-
-        def try_again(study_id: str, rebuild: Future[None]) -> None:
-            problem = rebuild.exception()
-            if problem is None:
-                self._try(work, told, waited_for | {study_id})
-            else:
-                told.set_exception(problem)
+                call.told.set_result(self._told(done.result()))
+                self._end_turn(call)
 
         try:
-            self.database.begin(self._in_transaction(work, waited_for)).add_done_callback(tell)
+            self.database.begin(partial(self._in_transaction, call)).add_done_callback(tell)
         except Unavailable as error:
-            told.set_exception(error)
+            self._fail(call, error)
 
-    def _in_transaction(
-        self, work: Callable[[Change], Result], waited_for: frozenset[str]
-    ) -> Callable[[Connection], tuple[Result, Change]]:
-        def in_transaction(connection: Connection) -> tuple[Result, Change]:
-            change = Change(connection, self.searches, waited_for)
-            self._open.append(change)
-            try:
-                result = work(change)
-            except BaseException:
+    def _fail(self, call: _Call[Any], problem: BaseException) -> None:
+        call.told.set_exception(problem)
+        self._end_turn(call)
+
+    def _after_rebuild(self, call: _Call[Any], study_id: str, rebuild: Future[None]) -> None:
+        problem = rebuild.exception()
+        if problem is None:
+            call.rebuilt.add(study_id)
+            self._try(call)
+        else:
+            self._fail(call, problem)
+
+    def _draw(self, call: _Call[Any], missing: DrawMissing) -> None:
+        """Try the call again once the draw is made, by another thread. Of calls that need one of the same study, each waits for
+        the one before: it draws knowing of that one's trial."""
+        if call.turn == missing.study_id:
+            self._drawer.submit(make, missing.request).add_done_callback(partial(self._after_draw, call))
+        else:
+            self._end_turn(call)
+            call.turn, call.drawn = missing.study_id, {}
+            self._turns.take(missing.study_id, partial(self._try, call))
+
+    def _after_draw(self, call: _Call[Any], draw: Future[Mapping[str, ParamValue]]) -> None:
+        problem = draw.exception()
+        if problem is None:
+            call.drawn = draw.result()
+            self._try(call)
+        else:
+            self._fail(call, problem)
+
+    def _end_turn(self, call: _Call[Any]) -> None:
+        turn, call.turn = call.turn, None
+        if turn is not None:
+            self._turns.end(turn)
+
+    def _in_transaction(self, call: _Call[Result], connection: Connection) -> tuple[Result, Change]:
+        change = Change(connection, self.searches, call)
+        self._open.append(change)
+        try:
+            result = call.work(change)
+        except BaseException as problem:
+            # A draw is missed before anything is changed, and a search of many trials costs more than to let it be.
+            if not isinstance(problem, DrawMissing):
                 change.undo()
-                raise
-            self._stirred.update(change.stirred)
-            return result, change
-
-        return in_transaction
+            raise
+        self._stirred.update(change.stirred)
+        return result, change
 
     def _told(self, committed: tuple[Result, Change]) -> Result:
         result, change = committed

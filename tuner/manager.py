@@ -22,7 +22,7 @@ from tuner.granting import Lease, grant, lease_of
 from tuner.ledger import Change, Ledger
 from tuner.objectives import final_values, validation_scores
 from tuner.promotion import PROMOTED_LATER, SET_ASIDE, set_aside
-from tuner.records import MetricPoint, Study, Trial
+from tuner.records import MetricPoint, Study, Trial, Worker
 from tuner.reservations import Reservations
 from tuner.search import resource
 from tuner.settling import pause_if_hopeless, settle
@@ -81,18 +81,16 @@ class Manager:
         def work(change: Change) -> Lease | None:
             lease_id = lease_rows.new_lease_id(worker_id, request)
             ids = None if studies is None else [_found(change, named).id for named in studies]
-            worker = worker_rows.see_worker(change.connection, worker_id, now)
+            worker = worker_rows.get_worker(change.connection, worker_id)
             if worker is None:
                 raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
             if request is not None and lease_rows.get_lease(change.connection, lease_id) is not None:
-                return self._granted_before(change, lease_id, now)
-            running = study_rows.running_studies(change.connection, ids)
-            for study in self.reservations.order(change.connection, running, worker, gpus, all_of_them=studies is None, now=now):
-                trial = grant(change, study, worker_id, lease_id, expires_at=now + self.lease_time, now=now)
-                if trial is not None:
-                    self.reservations.granted(study.id)
-                    return lease_of(change, study, trial, self.lease_time)
-            return None
+                lease = self._granted_before(change, lease_id, now)
+            else:
+                lease = self._granted(change, worker, ids, gpus, lease_id, now)
+            # Not before: a draw that has to be made first is missed while nothing is changed.
+            worker_rows.see_worker(change.connection, worker_id, now)
+            return lease
 
         return work
 
@@ -225,6 +223,17 @@ class Manager:
             return len(overdue)
 
         return self.ledger.change(work)
+
+    def _granted(
+        self, change: Change, worker: Worker, ids: Sequence[str] | None, gpus: int | None, lease_id: str, now: datetime
+    ) -> Lease | None:
+        running = study_rows.running_studies(change.connection, ids)
+        for study in self.reservations.order(change.connection, running, worker, gpus, all_of_them=ids is None, now=now):
+            trial = grant(change, study, worker.id, lease_id, expires_at=now + self.lease_time, now=now)
+            if trial is not None:
+                self.reservations.granted(study.id)
+                return lease_of(change, study, trial, self.lease_time)
+        return None
 
     def _granted_before(self, change: Change, lease_id: str, now: datetime) -> Lease | None:
         trial = trial_rows.trial_of_lease(change.connection, lease_id)

@@ -33,8 +33,10 @@ from tuner.memory_guard import MemoryGuard
 from tuner.objectives import scores
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
+from tuner.samplers import GpSampler
+from tuner.search_gp import gp_request, made
 from tuner.search_memory import STUDY, Memory, Remembered
-from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer
+from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer, only_value
 from tuner.spec import constraints_of, objectives_of, pruning_direction, space_of
 
 _DRAWS = 30  # asked of the sampler for one trial …
@@ -123,6 +125,32 @@ class Search:
         study_attrs = dict(self._storage.get_study_system_attrs(STUDY))
         return Suggestion(params=params, search_attrs=self._attrs(number), study_attrs=study_attrs)
 
+    @property
+    def draws_long(self) -> bool:
+        """Whether a draw may take so long that it is better made elsewhere, as `draw_to_make` tells."""
+        return isinstance(self.spec.sampler, GpSampler)
+
+    def draw_to_make(self, number: int) -> str | None:
+        """What `search_gp.make` must draw before trial `number`, the next one, can be asked for at once; None: nothing.
+
+        Nothing is changed by asking.
+        """
+        sampler = self.spec.sampler
+        if not isinstance(sampler, GpSampler):
+            return None
+        for attempt in range(_DRAWS):
+            request = gp_request(self._try_at(number + self._offset, attempt, {}), sampler.startup_trials)
+            drawn = None if request is None else made(request)
+            if drawn is None:
+                return request
+            if self.would_try(drawn):
+                return None
+        return None
+
+    def would_try(self, drawn: Mapping[str, ParamValue]) -> bool:
+        """Whether a configuration that `search_gp` drew may be run now."""
+        return self._acceptable({name: drawn[name] if name in drawn else only_value(p) for name, p in self.space.items()}, {})
+
     def exhausted(self) -> str | None:
         """Why no configuration is left, in words for people; None if there is one (or no end of them)."""
         size = self._size
@@ -147,25 +175,26 @@ class Search:
         return all_of(self.space, self.constraints)
 
     def _draw(self, trial: int, given: Mapping[str, ParamValue]) -> Configuration:
-        # A new object for each draw: Optuna's own remembers the trials that it has seen first.
-        study = optuna.load_study(study_name=self._optuna.study_name, storage=self._storage)
         for attempt in range(_DRAWS):
-            draw = Draw(
-                space=self.space,
-                constraints=self.constraints,
-                open=self._open,
-                memory=self._storage,
-                optuna=study,
-                trial=trial,
-                study_seed=self.spec.seed,
-                seed=draw_seed(self.spec.seed, trial, attempt),
-                given=given,
-                tried=self._tried,
-            )
-            params = self._propose(draw)
+            params = self._propose(self._try_at(trial, attempt, given))
             if self._acceptable(params, given):
                 return params
         return self._rescue(trial, given)
+
+    def _try_at(self, trial: int, attempt: int, given: Mapping[str, ParamValue]) -> Draw:
+        return Draw(
+            space=self.space,
+            constraints=self.constraints,
+            open=self._open,
+            memory=self._storage,
+            # A new object for each draw: Optuna's own remembers the trials that it has seen first.
+            optuna=optuna.load_study(study_name=self._optuna.study_name, storage=self._storage),
+            trial=trial,
+            study_seed=self.spec.seed,
+            seed=draw_seed(self.spec.seed, trial, attempt),
+            given=given,
+            tried=self._tried,
+        )
 
     def _acceptable(self, params: Configuration, given: Mapping[str, ParamValue]) -> bool:
         if not all_hold(self.constraints, params):

@@ -7,6 +7,7 @@ requests: a draw is a function of the trials and the seed, whichever process mak
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import subprocess
@@ -24,14 +25,23 @@ from studies.definition import ParamValue
 if TYPE_CHECKING:
     from tuner.search_samplers import Draw
 
+_KEPT = 64  # draws: a few for each study whose workers ask just now
+
 
 def gp_draw(draw: Draw, startup_trials: int) -> Mapping[str, ParamValue]:
     """All parameters of a draw at once; none until enough trials have completed, and then `given` ones too."""
+    request = gp_request(draw, startup_trials)
+    return {} if request is None else make(request)
+
+
+def gp_request(draw: Draw, startup_trials: int) -> str | None:
+    """What a draw is a function of; None where chance, or who gives every parameter, decides instead."""
     trials = draw.memory.get_all_trials(0, deepcopy=False)
     used = (OptunaState.COMPLETE, OptunaState.RUNNING)
     known = [t for t in trials if t.number != draw.trial and t.state in used and draw.open.keys() <= t.params.keys()]
-    if sum(trial.state is OptunaState.COMPLETE for trial in known) < startup_trials or not draw.open:
-        return {}
+    too_few = sum(trial.state is OptunaState.COMPLETE for trial in known) < startup_trials
+    if too_few or draw.open.keys() <= draw.given.keys():
+        return None
     request = {
         "distributions": {name: distribution_to_json(distribution) for name, distribution in draw.open.items()},
         "directions": [direction.name.lower() for direction in draw.optuna.directions],
@@ -44,8 +54,39 @@ def gp_draw(draw: Draw, startup_trials: int) -> Mapping[str, ParamValue]:
         ],
         "seed": draw.seed,
     }
-    found: Mapping[str, ParamValue] = _CHILD.ask(request)
-    return found
+    return json.dumps(request)
+
+
+def make(request: str) -> Mapping[str, ParamValue]:
+    """Make a draw, which takes up to seconds unless it was made lately; on any thread."""
+    return _MADE.keep(request, _MADE.get(request) or _CHILD.ask(request))
+
+
+def made(request: str) -> Mapping[str, ParamValue] | None:
+    """A draw, if it was made lately."""
+    return _MADE.get(request)
+
+
+class _Made:
+    """The newest draws by what they are a function of."""
+
+    def __init__(self) -> None:
+        self._draws: dict[bytes, Mapping[str, ParamValue]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, request: str) -> Mapping[str, ParamValue] | None:
+        return self._draws.get(_digest(request))
+
+    def keep(self, request: str, drawn: Mapping[str, ParamValue]) -> Mapping[str, ParamValue]:
+        with self._lock:
+            self._draws[_digest(request)] = drawn
+            while len(self._draws) > _KEPT:
+                del self._draws[next(iter(self._draws))]
+        return drawn
+
+
+def _digest(request: str) -> bytes:
+    return hashlib.sha256(request.encode()).digest()
 
 
 class _Child:
@@ -55,7 +96,7 @@ class _Child:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def ask(self, request: str) -> Any:
         with self._lock:
             try:
                 return self._exchange(request)
@@ -63,7 +104,7 @@ class _Child:
                 self._process = None
                 return self._exchange(request)
 
-    def _exchange(self, request: Mapping[str, Any]) -> Any:
+    def _exchange(self, request: str) -> Any:
         if self._process is None or self._process.poll() is not None:
             # One thread: the machine's cores are for trials.
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -76,7 +117,7 @@ class _Child:
             )
         process = self._process
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.write(request + "\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())
 
@@ -90,7 +131,7 @@ class _Child:
             self._process = None
 
 
-_CHILD = _Child()
+_CHILD, _MADE = _Child(), _Made()
 atexit.register(_CHILD.close)
 
 

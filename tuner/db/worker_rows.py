@@ -15,9 +15,9 @@ from tuner.db.prepared import Prepared
 from tuner.db.tables import workers
 from tuner.records import Worker
 
-_HEARD_OF = update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now"))
 _HEARD_OF_AGAIN_AFTER = timedelta(seconds=1)
-_SEE, _NOTE = Prepared(_HEARD_OF.returning(*workers.c)), Prepared(_HEARD_OF)
+_BY_ID = Prepared(select(workers).where(workers.c.id == bindparam("worker")))
+_NOTE = Prepared(update(workers).where(workers.c.id == bindparam("worker")).values(seen_at=bindparam("now")))
 
 
 def insert_worker(connection: Connection, worker: Worker) -> None:
@@ -34,19 +34,21 @@ def insert_worker(connection: Connection, worker: Worker) -> None:
     )
 
 
-def see_worker(connection: Connection, worker_id: str, now: datetime) -> Worker | None:
-    """Note that a worker is alive, if that was not noted about now; None if it is not known."""
+def get_worker(connection: Connection, worker_id: str) -> Worker | None:
     facts = known(connection)
-    worker = facts.worker(worker_id)
-    if worker is None:
-        row = _SEE.first(connection, {"worker": worker_id, "now": now})
-        worker = None if row is None else _worker(row)
-        facts.keep_worker(worker)
-    elif abs(now - worker.seen_at) >= _HEARD_OF_AGAIN_AFTER:
+    if facts.worker(worker_id) is None:
+        row = _BY_ID.first(connection, {"worker": worker_id})
+        facts.keep_worker(None if row is None else _worker(row))
+        return None if row is None else _worker(row)
+    return facts.worker(worker_id)
+
+
+def see_worker(connection: Connection, worker_id: str, now: datetime) -> None:
+    """Note that a worker is alive, if that was not noted about now."""
+    worker = get_worker(connection, worker_id)
+    if worker is not None and abs(now - worker.seen_at) >= _HEARD_OF_AGAIN_AFTER:
         _NOTE.hits(connection, {"worker": worker_id, "now": now})
-        worker = replace(worker, seen_at=now)
-        facts.keep_worker(worker)
-    return worker
+        known(connection).keep_worker(replace(worker, seen_at=now))
 
 
 def set_gpus(connection: Connection, worker_id: str, gpus: Sequence[Mapping[str, Any]], now: datetime) -> bool:
