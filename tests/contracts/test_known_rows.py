@@ -10,7 +10,9 @@ from sqlalchemy import update
 from tests.conftest import Clock
 from tests.contracts.test_replay import PRUNERS, SAMPLERS
 from tests.simulation import play, start_study, start_worker
+from tuner.budget import gpu_hours, hours
 from tuner.db import metric_rows, study_rows, trial_rows, worker_rows
+from tuner.db.gain_rows import ended_since_best
 from tuner.db.known_rows import Known, known
 from tuner.db.tables import trials
 from tuner.errors import StaleLease
@@ -37,6 +39,12 @@ def check_known(service: Service) -> int:
             assert not of_study.no_files or not metric_rows.has_files(connection, study_id)
             at_work = trial_rows.list_trials(connection, study_id, states=["running"])[1]
             assert of_study.at_work in (None, at_work)
+            assert of_study.gainless is None or of_study.gainless >= ended_since_best(connection, study_id, maximize=True)
+            for limit, until in of_study.unspent_until.items():
+                study = study_rows.get_study(connection, study_id)
+                assert study is not None
+                used = hours(connection, study_id, until) if limit == "hours" else gpu_hours(connection, study, until)
+                assert used <= getattr(study.spec.budget, limit) + 1e-9
         stored = {worker.id: worker for worker in worker_rows.list_workers(connection)}
         assert facts._workers.items() <= stored.items()
         for lease_id, trial in its_trials.items():
@@ -51,7 +59,11 @@ def check_known(service: Service) -> int:
 def test_it_is_true_throughout_a_study(settings: Settings, pruner: dict[str, Any]) -> None:
     clock = Clock()
     with open_service(settings, clock=clock) as service:
-        start_study(service, clock(), **(SAMPLERS["random"] | {"pruner": pruner, "budget": {"trials": 12}}))
+        start_study(
+            service,
+            clock(),
+            **(SAMPLERS["random"] | {"pruner": pruner, "budget": {"trials": 12, "hours": 9, "gpu_hours": 9, "no_gain_in": 40}}),
+        )
         seen: list[int] = []
 
         def before_each_call() -> None:

@@ -29,6 +29,7 @@ from tests.faults.checker import broken_promises, files_missing, gather
 from tests.faults.history import Answer, Call, Recorder, bytes_seen, note_run, read_history
 from tests.faults.script import FATES, Script, Surprise, work
 from tests.simulation import start_study
+from tuner.budget import limit_reached
 from tuner.db import study_rows
 from tuner.db.metric_rows import scores_of_study
 from tuner.db.trial_rows import trials_of
@@ -49,6 +50,12 @@ STUDIES: list[dict[str, Any]] = [
     {"sampler": {"name": "tpe", "startup_trials": 3}, "pruner": {"name": "asha"}},
     {"sampler": {"name": "random"}, "pruner": {"name": "none"}},
 ]
+#: Draws that are made beside the writer, and limits that are counted only when they can be reached.
+LIMITED: dict[str, Any] = {
+    "sampler": {"name": "gp", "startup_trials": 2},
+    "pruner": {"name": "none"},
+    "budget": {"trials": 12, "hours": 0.05, "no_gain_in": 4},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,7 @@ class Simulation:
     faults: Faults
     fates: Mapping[str, int] = field(default_factory=lambda: FATES)
     trials: int = 7  # of the first study; the next ones have one more each
+    studies: list[dict[str, Any]] = field(default_factory=lambda: STUDIES)
     most_steps: int = 4000  # several times what the worst mixture of faults needs
     problems: list[str] = field(default_factory=list)
 
@@ -112,7 +120,7 @@ class Simulation:
         """Work until every study is over; returns the broken promises."""
         with ExitStack() as services:
             self.service = self._open(services)
-            for index, changes in enumerate(STUDIES):
+            for index, changes in enumerate(self.studies):
                 self._study(index, changes)
             self.workers = [self._new_worker() for _ in range(5)]
             while self.step < self.most_steps and (self.step % 5 > 0 or not self._over()):
@@ -140,14 +148,15 @@ class Simulation:
         )
 
     def _study(self, index: int, changes: dict[str, Any]) -> None:
-        budget, retries = {"trials": self.trials + index}, self.rng.choice([1, 30])
+        retries = self.rng.choice([1, 30])
         parameters = {
             "learning_rate": {"min": 1e-6, "max": 1e-3, "log": True},
             "epochs": {"min": 2, "max": 6},
             "frozen_layers": {"min": 0, "max": 6},
         }
         named = {"name": f"study {index}", "seed": self.seed % 2**31, "parameters": parameters}
-        start_study(self.service, self.clock(), **named, budget=budget, retries=retries, parallelism=3, **changes)
+        named |= {"budget": {"trials": self.trials + index}} | changes
+        start_study(self.service, self.clock(), **named, retries=retries, parallelism=3)
 
     def _turn(self, services: ExitStack) -> None:
         strikes = {name: self.rng.randrange(1000) < often for name, often in vars(self.faults).items()}
@@ -158,7 +167,7 @@ class Simulation:
         if self.step % 5 == 0:
             self._expire()
         if self.step % 25 == 0:
-            self._compare_with_replay()
+            self._compare_with_rows()
         for _, call in [due for due in self.late if due[0] <= self.step]:
             self._record("network", call, self._execute(call))
         self.late = [due for due in self.late if due[0] > self.step]
@@ -232,15 +241,25 @@ class Simulation:
         except Unavailable:
             pass  # the timer comes again
 
-    def _compare_with_replay(self) -> None:
-        """I6: what the service remembers of each search decides as one rebuilt from rows would."""
+    def _compare_with_rows(self) -> None:
+        """I6: what the service remembers of each search decides as one rebuilt from rows would; I4: likewise of each limit."""
+        now = self.clock()
 
-        def work(change: Change) -> list[str]:
+        def work(change: Change) -> tuple[list[str], dict[str, str | None]]:
             searches = self.service.ledger.searches.items()
-            return [message for study_id, live in searches for message in replayed(change, study_id, live)]
+            running = study_rows.running_studies(change.connection)
+            limits = {study.id: limit_reached(change.connection, study, now) for study in running}
+            return [message for study_id, live in searches for message in replayed(change, study_id, live)], limits
 
         try:
-            self.problems.extend(self.service.ledger.change(work))
+            problems, remembered = self.service.ledger.change(work)
+            self.problems.extend(problems)
+            with self.service.ledger.read() as connection:
+                for study in study_rows.running_studies(connection, list(remembered)):
+                    if (counted := limit_reached(connection, study, now)) != remembered[study.id]:
+                        self.problems.append(
+                            f"I4: of {study.name} the service remembers {remembered[study.id]}, rows say {counted}"
+                        )
         except Unavailable:
             pass  # it was due for a fault
         except RuntimeError as error:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.checker import gather
 from tests.faults.history import read_history
-from tests.faults.simulation import Faults, Simulation
+from tests.faults.simulation import LIMITED, STUDIES, Faults, Simulation
 from tuner.settings import Settings
 
 # Seed 1 stays for what it found once: a checkpoint that came late took the place of a newer one.
@@ -21,7 +21,7 @@ SEEDS = range(1, 1 + int(os.environ.get("TUNER_TEST_FAULT_SEEDS", "1")))
 def test_every_promise_is_kept(request: pytest.FixtureRequest, in_memory: Path, database: str, seed: int) -> None:
     url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
     settings = Settings(home=in_memory, database_url=url)
-    simulation = Simulation(settings, seed, in_memory / "history.jsonl", Faults.drawn(seed))
+    simulation = Simulation(settings, seed, in_memory / "history.jsonl", Faults.drawn(seed), studies=[*STUDIES, LIMITED])
     broken = simulation.run()
     simulation.note(broken)
     assert broken == [], f"seed {seed}"

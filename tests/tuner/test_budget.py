@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conftest import Clock
+from tests.simulation import keep_checkpoint
 from tests.tuner.helpers import Bench, make_bench
+from tests.tuner.test_artifacts import attach
 from tests.tuner.test_promotion import asha_bench, run_default, to_first_rung
 from tuner.budget import all_started, exhausted, gpu_hours, limit_reached
 from tuner.db.gain_rows import ended_since_best
@@ -151,6 +153,31 @@ def test_trials_without_gain_are_counted_as_seldom_as_they_may_be(
             best, since = max(best, value), 0 if value > best else since + 1
     assert (bench.study().state, bench.study().reason) == ("completed", "no gain in 8 trials")
     assert len(counted) <= ended / 2 + 2
+
+
+def test_checkpoints_logs_and_numbers_make_nothing_be_counted_anew(
+    service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    for name, real in (("lease_time", lease_time), ("ended_since_best", ended_since_best)):
+
+        def count(*given: Any, _name: str = name, _real: Any = real, **named: Any) -> Any:
+            counted.append(_name)
+            return _real(*given, **named)
+
+        monkeypatch.setattr(f"tuner.budget.{name}", count)
+    bench = make_bench(service, clock, budget={"trials": None, "hours": 24, "gpu_hours": 24, "no_gain_in": 50})
+    bench.complete(0.5)
+    before = len(counted)
+    for _ in range(5):
+        lease = bench.lease()
+        bench.report(lease, 1, 0.4)
+        service.manager.log(lease.id, ["epoch 1"], now=clock())
+        keep_checkpoint(service, lease, 1, clock())
+        attach(bench, lease, "results.json", b"{}")
+        bench.finish(lease, 0.4)
+        clock.forward(60)
+    assert len(counted) - before <= 3
 
 
 def test_of_equally_good_trials_the_one_that_ended_first_counts(bench: Bench) -> None:

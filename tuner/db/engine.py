@@ -9,6 +9,7 @@ savepoint of its own. Savepoints for all of them from the start would double the
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -30,6 +31,8 @@ Result = TypeVar("Result")
 _Call = tuple[Callable[[Connection], Any], "Future[Any]"]
 _Outcome = tuple["Future[Any]", Any, "BaseException | None"]
 _MOST_IN_ONE_COMMIT = 256
+
+_CHANGES = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")  # and the table
 
 
 class Database:
@@ -207,7 +210,8 @@ def _note_statement(connection: Connection, cursor: Any, statement: str, *_: obj
     send_posted(connection)
     if not statement.startswith(("SELECT", "BEGIN")):
         connection.info["changed"] = True
-        known(connection).clear()
+        table = _CHANGES.match(statement)
+        known(connection).changed(None if table is None else table[1])
 
 
 def make_engine(url: str) -> Engine:

@@ -1,8 +1,8 @@
 """Rows that the writer need not read again: what it knows of trials under a lease, of their studies, and of workers.
 
 A service is the only one that changes its database (decision 0005), and does so on one thread (0002). A statement that changes
-one of these rows and returns it, or says all that it changes, keeps what is known up to date; any other change makes
-all of it forgotten, and so does whatever undoes a transaction. Only the writer's connection knows anything.
+one of these rows and returns it, or says all that it changes, keeps what is known up to date; any other change of their tables
+makes all of it forgotten, and so does whatever undoes a transaction. Only the writer's connection knows anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from sqlalchemy import Connection
 
 from tuner.records import Study, Trial, Worker
 
+_FILES = ("artifacts", "checkpoints")
+_NOTHING_KNOWN_OF = ("metrics", "logs", "spaces", "priors", "tokens", "sessions", "audit", "idempotency")
 _MOST = 5_000  # trials: those under a lease, and those that ended last
 
 
@@ -61,6 +63,14 @@ class Known:
         self._running = None
         self._of_studies.clear()
         self._workers.clear()
+
+    def changed(self, table: str | None) -> None:
+        """A statement that keeps nothing up to date has changed a table; None: who knows which."""
+        if table in _FILES:
+            for facts in self._of_studies.values():
+                facts.no_files = False
+        elif table not in _NOTHING_KNOWN_OF:
+            self.clear()
 
     def trial(self, lease_id: str) -> Trial | None:
         return self._trials.get(lease_id)

@@ -169,7 +169,7 @@ def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[in
 def has_files(connection: Connection, study_id: str) -> bool:
     """Whether any trial of the study has an artifact or a checkpoint."""
     facts = known(connection).of_study(study_id)
-    if not facts.no_files:  # to add one is no prepared statement
+    if not facts.no_files:
         facts.no_files = not _HAS_FILES.all(connection, {"study": study_id})[0]["found"]
     return not facts.no_files
 
