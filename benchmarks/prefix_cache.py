@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--depths", type=int, nargs="*", default=[0, 3, 6])
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of every way")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -102,6 +103,7 @@ def by_trainer(options: argparse.Namespace, data: DataSpec, depth: int) -> dict[
                 report_to="none",
                 disable_tqdm=True,
                 use_cpu=not torch.cuda.is_available(),
+                bf16=options.precision == "bfloat16",
             ),
             train_dataset=encoded(splits.train),
             eval_dataset=encoded(splits.validation),
@@ -115,7 +117,13 @@ def by_trainer(options: argparse.Namespace, data: DataSpec, depth: int) -> dict[
 
 def by_loop(options: argparse.Namespace, data: DataSpec, depth: int, shared: Path | None) -> dict[str, float]:
     """Our own training; what it says of itself, or the difference to a run that is told to stop before it begins."""
-    params = {"learning_rate": LEARNING_RATE, "batch_size": BATCH_SIZE, "epochs": options.epochs, "frozen_layers": depth}
+    params = {
+        "learning_rate": LEARNING_RATE,
+        "batch_size": BATCH_SIZE,
+        "epochs": options.epochs,
+        "frozen_layers": depth,
+        "precision": options.precision,
+    }
     marks: list[tuple[float, float]] = []
 
     def report(metrics: Sequence[Metric]) -> Verdict:
