@@ -54,8 +54,8 @@ def _used_up(
     connection: Connection, study: Study, limit: Literal["hours", "gpu_hours"], allowed: float, now: datetime, ahead: timedelta
 ) -> bool:
     """Whether so many hours are used by `now + ahead`: counted from every lease, so not before they can be."""
-    until = known(connection).of_study(study.id).unspent_until
-    if limit in until and now + ahead < until[limit]:
+    unspent = known(connection).of_study(study.id).unspent
+    if limit in unspent and unspent[limit][0] <= now and now + ahead < unspent[limit][1]:
         return False
     if limit == "hours":
         used, at_most = hours(connection, study.id, now + ahead), 1
@@ -63,7 +63,7 @@ def _used_up(
         used = gpu_hours(connection, study, now + ahead)
         at_most = max(study.spec.parallelism, count_at_work(connection, study.id)) * max(1, gpus_of_trial(study.spec, 1))
     # From now, not from then: what starts meanwhile is not among what was counted ahead.
-    until[limit] = now + timedelta(hours=min((allowed - used) / at_most, _LONGEST))
+    unspent[limit] = now, now + timedelta(hours=min((allowed - used) / at_most, _LONGEST))
     return used >= allowed
 
 

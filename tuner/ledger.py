@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from studies.definition import ParamValue
@@ -54,17 +56,19 @@ class _Call(Generic[Result]):
     told: Future[Result]
     rebuilt: set[str] = field(default_factory=set)  # studies whose search it has waited for: it waits once for each
     turn: str | None = None  # the study whose next draw is this call's
-    drawn: Mapping[str, ParamValue] = field(default_factory=dict)  # what it has waited for
+    draws: dict[str, Mapping[str, ParamValue]] = field(default_factory=dict)  # that it has waited for in its turn
+    began: float = field(default_factory=lambda: monotonic())
 
 
 class Change:
     """One transaction: its connection, the search of each study, and what to tell once it is committed."""
 
-    def __init__(self, connection: Connection, searches: dict[str, Search], call: _Call[Any]) -> None:
+    def __init__(self, connection: Connection, searches: dict[str, Search], call: _Call[Any], turns: Turns) -> None:
         self.connection = connection
         self.news: list[tuple[Kind, dict[str, Any]]] = []
         self._searches = searches
         self._call = call
+        self._turns = turns
         self.stirred: set[str] = set()  # studies whose rows have changed in a way that a search being rebuilt would miss
         self._touched: set[str] = set()  # studies whose search may hold what is not in rows yet
 
@@ -77,25 +81,36 @@ class Change:
         self._touched.add(study.id)
         return self._searches[study.id]
 
+    @property
+    def waited(self) -> timedelta:
+        """How long ago the call began, if it has waited for a search or a draw: for whoever was told the time then."""
+        has_waited = self._call.turn is not None or self._call.rebuilt
+        return timedelta(seconds=monotonic() - self._call.began if has_waited else 0.0)
+
+    def before_it(self, study: Study) -> int:
+        """How many calls that wait for a draw of the study get theirs before this one."""
+        return 0 if self._call.turn == study.id else self._turns.length(study.id)
+
     def have_drawn(self, study: Study) -> Mapping[str, ParamValue]:
         """Before anything is changed: what the study's next trial is to be given if a draw takes long; empty if it does not.
 
         A draw knows of what had ended when it began. Raises DrawMissing, which `Ledger` sees to.
         """
-        search, call = self.search(study), self._call
-        if call.turn == study.id and call.drawn and search.would_try(call.drawn):
-            return call.drawn
-        request = search.draw_to_make(study.n_created)
-        if request is not None:
+        search, made = self.search(study), self._made(study)
+        drawn = search.if_drawn(made[next(reversed(made))]) if made else None
+        if drawn is None and (request := search.draw_to_make(study.n_created, made)) is not None:
             raise DrawMissing(study.id, request)
-        return {}
+        return drawn or {}
 
     def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for a new trial; what the sampler remembers of the study as a whole is stored at once."""
-        suggestion = self.search(study).ask(number, given)
+        suggestion = self.search(study).ask(number, given, self._made(study))
         if suggestion.study_attrs != study.search_attrs:
             set_search_attrs(self.connection, study.id, suggestion.study_attrs)
         return suggestion
+
+    def _made(self, study: Study) -> dict[str, Mapping[str, ParamValue]]:
+        return self._call.draws if self._call.turn == study.id else {}
 
     def forget_search(self, study_id: str) -> None:
         """Rows have changed in a way that the search in memory cannot follow."""
@@ -187,17 +202,22 @@ class Ledger:
     def _draw(self, call: _Call[Any], missing: DrawMissing) -> None:
         """Try the call again once the draw is made, by another thread. Of calls that need one of the same study, each waits for
         the one before: it draws knowing of that one's trial."""
-        if call.turn == missing.study_id:
-            self._drawer.submit(make, missing.request).add_done_callback(partial(self._after_draw, call))
-        else:
+        if call.turn != missing.study_id:
             self._end_turn(call)
-            call.turn, call.drawn = missing.study_id, {}
+            call.turn, call.draws = missing.study_id, {}
             self._turns.take(missing.study_id, partial(self._try, call))
+            return
+        try:
+            draw = self._drawer.submit(make, missing.request)
+        except RuntimeError as error:  # the interpreter is going down
+            self._fail(call, Unavailable(f"the service is shutting down: {error}"))
+        else:
+            draw.add_done_callback(partial(self._after_draw, call, missing.request))
 
-    def _after_draw(self, call: _Call[Any], draw: Future[Mapping[str, ParamValue]]) -> None:
+    def _after_draw(self, call: _Call[Any], request: str, draw: Future[Mapping[str, ParamValue]]) -> None:
         problem = draw.exception()
         if problem is None:
-            call.drawn = draw.result()
+            call.draws[request] = draw.result()
             self._try(call)
         else:
             self._fail(call, problem)
@@ -208,7 +228,7 @@ class Ledger:
             self._turns.end(turn)
 
     def _in_transaction(self, call: _Call[Result], connection: Connection) -> tuple[Result, Change]:
-        change = Change(connection, self.searches, call)
+        change = Change(connection, self.searches, call, self._turns)
         self._open.append(change)
         try:
             result = call.work(change)

@@ -79,17 +79,18 @@ class Manager:
         """What `lease` does, for who begins it and waits without holding a thread."""
 
         def work(change: Change) -> Lease | None:
+            at = now + change.waited
             lease_id = lease_rows.new_lease_id(worker_id, request)
             ids = None if studies is None else [_found(change, named).id for named in studies]
             worker = worker_rows.get_worker(change.connection, worker_id)
             if worker is None:
                 raise NotFound(f"no worker {worker_id!r}; register with POST /workers first")
             if request is not None and lease_rows.get_lease(change.connection, lease_id) is not None:
-                lease = self._granted_before(change, lease_id, now)
+                lease = self._granted_before(change, lease_id, at)
             else:
-                lease = self._granted(change, worker, ids, gpus, lease_id, now)
+                lease = self._granted(change, worker, ids, gpus, lease_id, at)
             # Not before: a draw that has to be made first is missed while nothing is changed.
-            worker_rows.see_worker(change.connection, worker_id, now)
+            worker_rows.see_worker(change.connection, worker_id, at)
             return lease
 
         return work

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tuner.db.engine import Connection
-from tuner.db.study_rows import could_start
+from tuner.db.study_rows import startable
 from tuner.records import Study, Worker
 from tuner.spec import gpus_of_trial
 
@@ -50,7 +50,7 @@ class Reservations:
         free = there if free is None else min(free, there)
         possible = [study for study in studies if gpus_of_trial(study.spec, there) <= there]
         fitting = [study for study in possible if gpus_of_trial(study.spec, there) <= free]
-        big = [study for study in possible if gpus_of_trial(study.spec, there) > 1 and could_start(connection, study)]
+        big = [study for study in possible if gpus_of_trial(study.spec, there) > 1 and startable(connection, study) > 0]
         kept = self._kept_for(worker.id, big, all_of_them, now) or self._keep(worker.id, big, now)
         if kept is None:
             return fitting

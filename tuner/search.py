@@ -34,11 +34,13 @@ from tuner.objectives import scores
 from tuner.pruning import Race
 from tuner.records import MetricPoint, Prior, Study, Trial
 from tuner.samplers import GpSampler
-from tuner.search_gp import gp_request, made
+from tuner.search_gp import gp_request
 from tuner.search_memory import STUDY, Memory, Remembered
 from tuner.search_samplers import Draw, Key, hush, key_of, make_proposer, only_value
 from tuner.spec import constraints_of, objectives_of, pruning_direction, space_of
 
+Draws = Mapping[str, Mapping[str, ParamValue]]  # request for `search_gp.make` → what was drawn
+NO_DRAWS: Draws = MappingProxyType({})
 _DRAWS = 30  # asked of the sampler for one trial …
 _LOOKED_THROUGH = 2_000
 _RANDOM_DRAWS = 10_000  # … and then at random, before a configuration that is known to be allowed is taken
@@ -107,16 +109,17 @@ class Search:
                 self._tried[key_of(trial.params)] += 1
         self._storage.remember(remembered)
 
-    def ask(self, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
+    def ask(self, number: int, given: Mapping[str, ParamValue] | None = None, made: Draws = NO_DRAWS) -> Suggestion:
         """Parameters for trial `number`, which must be the next one; those in `given` are taken as they are.
 
-        What breaks a constraint, or was tried as often as it may be, is never answered but drawn again. Raises InvalidInput
-        if what is given leaves no configuration that fulfils the constraints.
+        `made`: draws that `draw_to_make` asked for. What breaks a constraint, or was tried as often as it may be, is never
+        answered but drawn again. Raises InvalidInput if what is given leaves no configuration that fulfils the constraints.
         """
         trial = self._storage.create_new_trial(STUDY)
         if trial != number + self._offset:
             raise RuntimeError(f"trial {number} was asked for, but the next one is {trial - self._offset}")
-        params = self._draw(trial, {name: nearest_on_grid(self.space[name], value) for name, value in (given or {}).items()})
+        wanted = {name: nearest_on_grid(self.space[name], value) for name, value in (given or {}).items()}
+        params = self._draw(trial, wanted, made)
         for name, value in params.items():
             if name in self._distributions:
                 distribution = self._distributions[name]
@@ -130,26 +133,23 @@ class Search:
         """Whether a draw may take so long that it is better made elsewhere, as `draw_to_make` tells."""
         return isinstance(self.spec.sampler, GpSampler)
 
-    def draw_to_make(self, number: int) -> str | None:
+    def draw_to_make(self, number: int, made: Draws = NO_DRAWS) -> str | None:
         """What `search_gp.make` must draw before trial `number`, the next one, can be asked for at once; None: nothing.
 
-        Nothing is changed by asking.
+        `made` are draws that were made for it and may not be run. Nothing is changed by asking.
         """
         sampler = self.spec.sampler
         if not isinstance(sampler, GpSampler):
             return None
-        for attempt in range(_DRAWS):
-            request = gp_request(self._try_at(number + self._offset, attempt, {}), sampler.startup_trials)
-            drawn = None if request is None else made(request)
-            if drawn is None:
-                return request
-            if self.would_try(drawn):
-                return None
-        return None
+        tries = (self._try_at(number + self._offset, attempt, {}, made) for attempt in range(_DRAWS))
+        return next((r for t in tries if (r := gp_request(t, sampler.startup_trials)) is None or r not in made), None)
 
-    def would_try(self, drawn: Mapping[str, ParamValue]) -> bool:
-        """Whether a configuration that `search_gp` drew may be run now."""
-        return self._acceptable({name: drawn[name] if name in drawn else only_value(p) for name, p in self.space.items()}, {})
+    def if_drawn(self, drawn: Mapping[str, ParamValue]) -> Configuration | None:
+        """The configuration that `search_gp` drew, if it may be run now: the space may be another one since, or it was tried."""
+        if drawn.keys() != self._open.keys():
+            return None
+        params = {name: nearest_on_grid(p, drawn[name]) if name in drawn else only_value(p) for name, p in self.space.items()}
+        return params if fits(self.space, params) and self._acceptable(params, {}) else None
 
     def exhausted(self) -> str | None:
         """Why no configuration is left, in words for people; None if there is one (or no end of them)."""
@@ -174,14 +174,14 @@ class Search:
     def _everything(self) -> list[Configuration] | None:
         return all_of(self.space, self.constraints)
 
-    def _draw(self, trial: int, given: Mapping[str, ParamValue]) -> Configuration:
+    def _draw(self, trial: int, given: Mapping[str, ParamValue], made: Draws) -> Configuration:
         for attempt in range(_DRAWS):
-            params = self._propose(self._try_at(trial, attempt, given))
+            params = self._propose(self._try_at(trial, attempt, given, made))
             if self._acceptable(params, given):
                 return params
         return self._rescue(trial, given)
 
-    def _try_at(self, trial: int, attempt: int, given: Mapping[str, ParamValue]) -> Draw:
+    def _try_at(self, trial: int, attempt: int, given: Mapping[str, ParamValue], made: Draws) -> Draw:
         return Draw(
             space=self.space,
             constraints=self.constraints,
@@ -194,6 +194,7 @@ class Search:
             seed=draw_seed(self.spec.seed, trial, attempt),
             given=given,
             tried=self._tried,
+            made=made,
         )
 
     def _acceptable(self, params: Configuration, given: Mapping[str, ParamValue]) -> bool:

@@ -7,7 +7,6 @@ requests: a draw is a function of the trials and the seed, whichever process mak
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import subprocess
@@ -21,17 +20,20 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import TrialState as OptunaState
 
 from studies.definition import ParamValue
+from studies.space import nearest_on_grid
 
 if TYPE_CHECKING:
     from tuner.search_samplers import Draw
-
-_KEPT = 64  # draws: a few for each study whose workers ask just now
 
 
 def gp_draw(draw: Draw, startup_trials: int) -> Mapping[str, ParamValue]:
     """All parameters of a draw at once; none until enough trials have completed, and then `given` ones too."""
     request = gp_request(draw, startup_trials)
-    return {} if request is None else make(request)
+    if request is None:
+        return {}
+    drawn = draw.made.get(request) or make(request)
+    # Optuna's steps are off by what a sum of floats is off by: 0.1 may come as 0.10000000000000002.
+    return {name: nearest_on_grid(draw.space[name], value) for name, value in drawn.items()}
 
 
 def gp_request(draw: Draw, startup_trials: int) -> str | None:
@@ -58,35 +60,9 @@ def gp_request(draw: Draw, startup_trials: int) -> str | None:
 
 
 def make(request: str) -> Mapping[str, ParamValue]:
-    """Make a draw, which takes up to seconds unless it was made lately; on any thread."""
-    return _MADE.keep(request, _MADE.get(request) or _CHILD.ask(request))
-
-
-def made(request: str) -> Mapping[str, ParamValue] | None:
-    """A draw, if it was made lately."""
-    return _MADE.get(request)
-
-
-class _Made:
-    """The newest draws by what they are a function of."""
-
-    def __init__(self) -> None:
-        self._draws: dict[bytes, Mapping[str, ParamValue]] = {}
-        self._lock = threading.Lock()
-
-    def get(self, request: str) -> Mapping[str, ParamValue] | None:
-        return self._draws.get(_digest(request))
-
-    def keep(self, request: str, drawn: Mapping[str, ParamValue]) -> Mapping[str, ParamValue]:
-        with self._lock:
-            self._draws[_digest(request)] = drawn
-            while len(self._draws) > _KEPT:
-                del self._draws[next(iter(self._draws))]
-        return drawn
-
-
-def _digest(request: str) -> bytes:
-    return hashlib.sha256(request.encode()).digest()
+    """The draw that is asked for, which takes up to seconds; on any thread."""
+    drawn: Mapping[str, ParamValue] = _CHILD.ask(request)
+    return drawn
 
 
 class _Child:
@@ -131,7 +107,7 @@ class _Child:
             self._process = None
 
 
-_CHILD, _MADE = _Child(), _Made()
+_CHILD = _Child()
 atexit.register(_CHILD.close)
 
 

@@ -60,6 +60,7 @@ class Draw:
     seed: int
     given: Mapping[str, ParamValue]  # parameters that need not be drawn
     tried: Counter[Key]  # how often each configuration was tried before
+    made: Mapping[str, Mapping[str, ParamValue]]  # draws that take long and were made before, by what they are a function of
 
     def note(self, name: str, value: Any) -> None:
         """Keep something in the trial's `search_attrs`."""

@@ -40,7 +40,7 @@ def check_known(service: Service) -> int:
             at_work = trial_rows.list_trials(connection, study_id, states=["running"])[1]
             assert of_study.at_work in (None, at_work)
             assert of_study.gainless is None or of_study.gainless >= ended_since_best(connection, study_id, maximize=True)
-            for limit, until in of_study.unspent_until.items():
+            for limit, (_, until) in of_study.unspent.items():
                 study = study_rows.get_study(connection, study_id)
                 assert study is not None
                 used = hours(connection, study_id, until) if limit == "hours" else gpu_hours(connection, study, until)

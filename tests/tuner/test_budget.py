@@ -126,6 +126,17 @@ def test_trials_without_gain_count_from_the_best_one(bench: Bench) -> None:
     assert since_gain(bench, True) == 1
 
 
+def test_hours_are_counted_anew_once_a_clock_that_was_ahead_is_put_right(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, budget={"trials": None, "hours": 1})
+    clock.forward(10**6)
+    bench.complete(0.5)
+    clock.forward(-(10**6))
+    lease = bench.lease()
+    clock.forward(3600)
+    bench.finish(lease, 0.4)
+    assert (bench.study().state, bench.study().reason) == ("completed", "trials have run for 1 hours")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_trials_without_gain_are_counted_as_seldom_as_they_may_be(
     service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+import tuner.ledger
 import tuner.search_gp
+from studies.configurations import fits
 from tests.conftest import Clock
 from tests.simulation import start_worker
 from tests.tuner.helpers import Bench, make_bench
 from tests.tuner.test_ledger import in_thread
+from tuner.db import lease_rows
+from tuner.db.engine import Connection
+from tuner.errors import Unavailable
 from tuner.lifecycle import Actor
 from tuner.service import Service
+from tuner.spec import space_of
 
 NUMBERS = {"learning_rate": {"min": "1e-6", "max": 1e-3, "log": True}, "epochs": {"value": 2}, "frozen_layers": {"value": 0}}
 
@@ -25,10 +32,10 @@ class Drawer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go_on, self.entered, self.threads, self.requests = threading.Event(), threading.Event(), list[str](), list[str]()
         self.drawn, self.again = list[Mapping[str, Any]](), list[float]()
+        self.name = "learning_rate"  # of the parameter that is drawn
         self.ending: Callable[[], object] = lambda: None
         self.go_on.set()
         monkeypatch.setattr(tuner.search_gp._CHILD, "ask", self)
-        monkeypatch.setattr(tuner.search_gp, "_MADE", tuner.search_gp._Made())
 
     def __call__(self, request: str) -> Mapping[str, Any]:
         self.requests.append(request)
@@ -36,9 +43,10 @@ class Drawer:
         self.entered.set()
         assert self.go_on.wait(60)
         self.ending()
-        # A number that tells one request from another.
+        # A number that tells one request from another; of other parameters the smallest.
         rate = self.again.pop(0) if self.again else 1e-6 + (hash(request) % 10**6) * 9.9e-10
-        self.drawn.append({"learning_rate": rate})
+        ranges = json.loads(request)["distributions"]
+        self.drawn.append({n: rate if n == self.name else json.loads(r)["attributes"]["low"] for n, r in ranges.items()})
         return self.drawn[-1]
 
     def hold(self) -> None:
@@ -56,9 +64,9 @@ def gp(service: Service, clock: Clock, drawer: Drawer) -> Bench:
     return gp_bench(service, clock, "gp")
 
 
-def gp_bench(service: Service, clock: Clock, name: str, best: float = 0.5) -> Bench:
+def gp_bench(service: Service, clock: Clock, name: str, best: float = 0.5, repeats: int = 1) -> Bench:
     """A study whose next trial is drawn by a Gaussian process."""
-    sampler = {"name": "gp", "startup_trials": 2}
+    sampler = {"name": "gp", "startup_trials": 2, "repeats": repeats}
     bench = make_bench(service, clock, name=name, sampler=sampler, parameters=NUMBERS, parallelism=4, budget={"trials": 30})
     for value in (0.3, best):
         lease = service.manager.lease(bench.worker_id, studies=[bench.study_id], now=clock())
@@ -119,6 +127,123 @@ def test_a_draw_that_was_tried_before_is_not_taken(gp: Bench, drawer: Drawer) ->
     assert gp.lease().params["learning_rate"] == 5e-4
     assert drawer.again == []
     assert all(name.startswith("search-draw") for name in drawer.threads)
+
+
+def test_a_step_that_is_off_by_a_rounding_counts_as_tried(service: Service, clock: Clock, drawer: Drawer) -> None:
+    steps = {
+        "learning_rate": {"value": 1e-4},
+        "weight_decay": {"min": 0.0, "max": 0.3, "step": 0.1},
+        "frozen_layers": {"value": 0},
+    }
+    bench = make_bench(service, clock, sampler={"name": "gp", "startup_trials": 1}, parameters=steps, budget={"trials": 5})
+    bench.complete(0.3)
+    drawer.name, drawer.again = "weight_decay", [0.30000000000000004, 0.30000000000000004, 0.1]
+    drawn = [bench.lease().params["weight_decay"] for _ in range(2)]
+    assert drawn == [0.3, 0.1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": {"min": 1e-5, "max": 2e-5, "log": True}},
+        {"learning_rate": {"value": 1e-4}, "epochs": {"min": 1, "max": 4}},
+        {"learning_rate": None, "epochs": {"min": 1, "max": 4}},
+        {"epochs": {"min": 1, "max": 4}},
+    ],
+)
+def test_a_draw_from_a_space_that_was_edited_meanwhile_is_not_taken(gp: Bench, drawer: Drawer, change: dict[str, Any]) -> None:
+    drawer.again = [9e-4]
+    drawer.hold()
+    asking, answers = in_thread(gp.lease)
+    assert drawer.entered.wait(60)
+    gp.service.lifecycle.change_study(gp.study_id, {"parameters": change}, version=None, actor=Actor(), now=gp.clock())
+    drawer.go_on.set()
+    asking.join(60)
+    trial = gp.trial(answers[0].trial)
+    assert trial.space_version == gp.study().space_version == 2
+    assert fits(space_of(gp.study().spec, gp.study().facts.blocks), trial.params)
+    assert all(name.startswith("search-draw") for name in drawer.threads)
+
+
+def test_an_older_study_that_is_full_makes_nobody_start_over(
+    service: Service, clock: Clock, drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = make_bench(service, clock, name="older", parallelism=1)
+    older.lease()
+    gp, undone = gp_bench(service, clock, "gp"), list[int]()
+    monkeypatch.setattr(service.ledger.database, "on_rerun", lambda: undone.append(1))
+    assert [gp.lease().study_id for _ in range(3)] == [gp.study_id] * 3
+    assert len(drawer.requests) == 3
+    assert undone == []
+
+
+def test_a_lease_lasts_from_when_it_is_granted(gp: Bench, drawer: Drawer, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = [0.0]
+    monkeypatch.setattr(tuner.ledger, "monotonic", lambda: waited[0])
+    drawer.ending = lambda: waited.__setitem__(0, 61.0)
+    began = gp.clock()
+    lease = gp.lease()
+    with gp.service.ledger.read() as connection:
+        attempt = lease_rows.get_lease(connection, lease.id)
+    assert attempt is not None
+    assert (attempt.granted_at - began).total_seconds() >= 61
+    gp.clock.forward(61)
+    gp.service.manager.expire(now=gp.clock())
+    assert gp.trial(lease.trial).state == "running"
+
+
+def test_whoever_asks_while_a_draw_is_made_gets_another_one(service: Service, clock: Clock, drawer: Drawer) -> None:
+    """Also where a configuration may run twice, and the second call comes before the first one has its trial."""
+    bench = gp_bench(service, clock, "twice", repeats=2)
+    go_on, stuck = threading.Event(), threading.Event()
+
+    def hold_up(connection: Connection) -> None:
+        stuck.set()
+        assert go_on.wait(60)
+
+    drawer.hold()
+    first, answers = in_thread(bench.lease)
+    assert drawer.entered.wait(60)
+    writing = threading.Thread(target=lambda: service.ledger.database.write(hold_up))
+    writing.start()
+    assert stuck.wait(60)
+    second, more = in_thread(bench.lease)
+    while service.ledger.database._calls.empty():
+        pass  # the second call is queued before the first one goes on
+    drawer.go_on.set()
+    while service.ledger.database._calls.qsize() < 2:
+        pass
+    go_on.set()
+    for thread in (first, second, writing):
+        thread.join(60)
+    assert {answers[0].trial, more[0].trial} == {2, 3}
+    assert answers[0].params["learning_rate"] != more[0].params["learning_rate"]
+
+
+def test_a_worker_does_not_wait_for_a_study_that_will_be_full(gp: Bench, drawer: Drawer) -> None:
+    gp.service.lifecycle.change_study(gp.study_id, {"parallelism": 1}, version=None, actor=Actor(), now=gp.clock())
+    other = make_bench(gp.service, gp.clock, name="other")
+    drawer.hold()
+    asking, answers = in_thread(gp.lease)
+    assert drawer.entered.wait(60)
+    lease = gp.service.manager.lease(gp.worker_id, now=gp.clock())
+    assert lease is not None and lease.study_id == other.study_id
+    drawer.go_on.set()
+    asking.join(60)
+    assert answers[0].study_id == gp.study_id
+
+
+def test_when_the_service_closes_everybody_in_a_long_line_is_told(gp: Bench, drawer: Drawer) -> None:
+    gp.service.lifecycle.change_study(gp.study_id, {"parallelism": 3000}, version=None, actor=Actor(), now=gp.clock())
+    gp.service.lifecycle.change_study(gp.study_id, {"budget": {"trials": 3000}}, version=None, actor=Actor(), now=gp.clock())
+    drawer.hold()
+    leasing = gp.service.manager.leasing(gp.worker_id, now=gp.clock())
+    told = [gp.service.ledger.begin(leasing) for _ in range(1500)]
+    assert drawer.entered.wait(60)
+    gp.service.ledger.database.write(lambda _: None)
+    gp.service.ledger.database.close()
+    drawer.go_on.set()
+    assert {type(call.exception(timeout=60)) for call in told} == {Unavailable}
 
 
 def test_a_drawer_that_fails_is_told_to_who_asked_and_the_next_one_has_its_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ def worker(
         agent.run()
 
 
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+
+
 def set_environment() -> None:
     """What libraries read once: before anything imports transformers or torch, here or in a trial's process."""
     # Nothing is fetched behind the user's back: a model is on this machine, or the user allows downloads with HF_HUB_OFFLINE=0.
@@ -61,8 +65,21 @@ def set_environment() -> None:
     # as fast on a machine of its own, and much faster on one that has other work (docs/performance.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # A trial's process takes the same memory at every step: given back to the kernel in between, it would be zeroed each time.
-    for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.setdefault(threshold, str(2**30))
+    if _keeps_memory(2**30):
+        for threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+            os.environ.setdefault(threshold, str(2**30))
+
+
+def _keeps_memory(most: int) -> bool:
+    """Whether the C library would keep freed blocks of up to so many bytes: an old glibc refuses, and others know no such setting.
+
+    Half of the setting would do harm: with the second threshold alone, every larger block is mapped anew, at ten times the faults.
+    """
+    try:
+        accepted: int = ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, most)
+    except (AttributeError, OSError):
+        return False
+    return accepted == 1
 
 
 def make_worker(

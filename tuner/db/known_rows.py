@@ -28,7 +28,9 @@ class OfStudy:
     at_work: int | None = None  # how many of its trials run; None: that is not known
     none_waits: bool = False  # no trial of it waits that may start at once
     no_files: bool = False  # no trial of it has any
-    unspent_until: dict[str, datetime] = field(default_factory=dict)  # limit of hours → when it can be reached at the earliest
+    unspent: dict[str, tuple[datetime, datetime]] = field(
+        default_factory=dict
+    )  # limit of hours → between which it can't be reached
     gainless: int | None = None  # at most so many of its trials have ended since the best one did; None: that is not known
 
     def one_started(self) -> None:

@@ -40,7 +40,9 @@ class Prepared:
         compiled, cursor = self._run(connection, values)
         if not compiled.columns:
             compiled.columns.extend(_columns(self._statement, connection.dialect, cursor.description))
-        rows = (zip(compiled.columns, row, strict=True) for row in cursor.fetchall())
+        found = cursor.fetchall()
+        self._note(connection, bool(found))
+        rows = (zip(compiled.columns, row, strict=True) for row in found)
         return [{name: read(value) if read else value for (name, read), value in row} for row in rows]
 
     def first(self, connection: Connection, values: Mapping[str, Any]) -> Row | None:
@@ -51,6 +53,7 @@ class Prepared:
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run a statement that returns no rows; how many it changed."""
         count: int = self._run(connection, values)[1].rowcount
+        self._note(connection, count != 0)
         return count
 
     def hits(self, connection: Connection, values: Mapping[str, Any], *, foreseen: bool = True) -> bool:
@@ -61,9 +64,17 @@ class Prepared:
         waiting = posted(connection) if foreseen else None
         if waiting is not None:
             waiting.add(*self._ready(connection, values)[1])
+            self._note(connection, True)
             return True
         cursor = self._run(connection, values)[1]
-        return bool(cursor.fetchall() if cursor.description else cursor.rowcount == 1)
+        count = len(cursor.fetchall()) if cursor.description else cursor.rowcount
+        self._note(connection, count != 0)
+        return bool(count == 1)
+
+    def _note(self, connection: Connection, hit: bool) -> None:
+        """A transaction in which a statement has hit no row has nothing to undo for it."""
+        if hit and not self._reads:
+            connection.info["changed"] = True
 
     def _run(self, connection: Connection, values: Mapping[str, Any]) -> tuple[_Compiled, Any]:
         compiled, statement = self._ready(connection, values)
@@ -76,8 +87,6 @@ class Prepared:
             compiled = self._compiled[connection.dialect.name] = _compile(self._statement, connection.dialect, list(values))
         if not connection.in_transaction():
             connection.begin()
-        if not self._reads:
-            connection.info["changed"] = True
         ready = compiled.constants | {name: write(values[name]) if write else values[name] for name, write in compiled.given}
         named = compiled.positions
         return compiled, (compiled.text, ready if named is None else [ready[name] for name in named])

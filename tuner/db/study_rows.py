@@ -170,9 +170,9 @@ def _has_room(connection: Connection, study: Study) -> bool:
     return study.state == "running" and study.reopened_from is None and within_budget and facts.at_work < study.spec.parallelism
 
 
-def could_start(connection: Connection, study: Study) -> bool:
-    """Whether a trial of the study, which runs, could begin now if a worker had room for it."""
-    return _startable(study, _unfinished(connection, study.id)) > 0
+def startable(connection: Connection, study: Study) -> int:
+    """How many trials of the study, which runs, could begin now if workers had room for them."""
+    return _startable(study, _unfinished(connection, study.id))
 
 
 def demand(connection: Connection) -> list[tuple[Study, int]]:

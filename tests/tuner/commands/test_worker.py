@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+import tuner.commands.worker
 from tuner.commands.worker import set_environment
 
 
@@ -16,4 +17,14 @@ def test_libraries_are_told_before_they_are_imported_and_users_have_the_last_wor
     monkeypatch.delenv("GOMP_SPINCOUNT")
     set_environment()
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
-    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == os.environ["MALLOC_MMAP_THRESHOLD_"] == "1073741824"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_memory_is_kept_only_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch, keeps: bool) -> None:
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(tuner.commands.worker, "_keeps_memory", lambda most: keeps)
+    set_environment()
+    assert [os.environ.get(name) for name in names] == (["1073741824"] * 2 if keeps else [None, None])
