@@ -170,6 +170,7 @@ def test_an_older_study_that_is_full_makes_nobody_start_over(
 ) -> None:
     older = make_bench(service, clock, name="older", parallelism=1)
     older.lease()
+    clock.forward(1)
     gp, undone = gp_bench(service, clock, "gp"), list[int]()
     monkeypatch.setattr(service.ledger.database, "on_rerun", lambda: undone.append(1))
     assert [gp.lease().study_id for _ in range(3)] == [gp.study_id] * 3
@@ -222,6 +223,7 @@ def test_whoever_asks_while_a_draw_is_made_gets_another_one(service: Service, cl
 
 def test_a_worker_does_not_wait_for_a_study_that_will_be_full(gp: Bench, drawer: Drawer) -> None:
     gp.service.lifecycle.change_study(gp.study_id, {"parallelism": 1}, version=None, actor=Actor(), now=gp.clock())
+    gp.clock.forward(1)  # the older study comes first
     other = make_bench(gp.service, gp.clock, name="other")
     drawer.hold()
     asking, answers = in_thread(gp.lease)
@@ -260,6 +262,7 @@ def test_a_drawer_that_fails_is_told_to_who_asked_and_the_next_one_has_its_turn(
 
 
 def test_a_draw_for_one_study_is_not_taken_for_another(gp: Bench, drawer: Drawer) -> None:
+    gp.clock.forward(1)  # the older study comes first
     other = gp_bench(gp.service, gp.clock, "another", best=0.6)
     before = len(drawer.drawn)
     drawer.hold()

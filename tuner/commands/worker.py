@@ -71,9 +71,9 @@ def set_environment() -> None:
 
 
 def _keeps_memory(most: int) -> bool:
-    """Whether the C library would keep freed blocks of up to so many bytes: an old glibc refuses, and others know no such setting.
+    """Whether the C library keeps freed blocks of up to so many bytes: an old glibc refuses, and others know no such setting.
 
-    Half of the setting would do harm: with the second threshold alone, every larger block is mapped anew, at ten times the faults.
+    Half of the setting would do harm: with the second threshold alone, larger blocks are mapped anew, at ten times the faults.
     """
     try:
         accepted: int = ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, most)
