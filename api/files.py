@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import partial
+from typing import IO
 
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from tuner.errors import NotFound
 from tuner.files import StoredFile
@@ -15,20 +18,24 @@ _CHUNK = 1 << 18
 
 def file_answer(stored: StoredFile, name: str, size: int) -> StreamingResponse:
     """A download of `size` bytes under a name of ours. Raises NotFound if the file has gone meanwhile."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
-    return StreamingResponse(_chunks(stored, name), media_type="application/octet-stream", headers=headers | _NO_PAGE)
-
-
-def _chunks(stored: StoredFile, name: str) -> Iterator[bytes]:
-    """Opened at once: a file that has just been replaced by a better trial's is not found, instead of ending half-way."""
     try:
+        # At once: a file that has just been replaced by a better trial's is not found, instead of ending half-way.
         file = stored.open()
     except FileNotFoundError:
         raise NotFound(f"artifact {name!r} is not kept any more") from None
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
+    return _Download(file, headers | _NO_PAGE)
 
-    def read() -> Iterator[bytes]:
-        with file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
 
-    return read()
+class _Download(StreamingResponse):
+    """Closes its file however it ends: who goes away before the first byte never starts to read."""
+
+    def __init__(self, file: IO[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(iter(partial(file.read, _CHUNK), b""), media_type="application/octet-stream", headers=headers)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()

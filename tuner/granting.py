@@ -88,13 +88,14 @@ def lease_of(change: Change, study: Study, trial: Trial, lease_time: timedelta) 
 
 def _new_trial(change: Change, study: Study, lease: tuple[str, str], now: datetime) -> Trial | None:
     """One that runs under the lease (its id and the worker's) from the start."""
-    search, drawn = change.search(study), dict[str, ParamValue]()
+    search = change.search(study)
     if search.exhausted():
         return None
+    drawn: Mapping[str, ParamValue] = {}
     if search.draws_long:
         if study_rows.startable(change.connection, study) <= change.before_it(study):
             return None  # another study may have something to do at once
-        drawn = dict(change.have_drawn(study))
+        drawn = change.have_drawn(study)
     number = study_rows.claim_number(change.connection, study.id)
     if number is None:
         return None

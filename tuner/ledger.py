@@ -142,14 +142,14 @@ class Ledger:
     def __init__(self, database: Database, events: EventLog) -> None:
         self.database = database
         self.events = events
-        # All of these are used on the writer's thread only.
+        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-draw")
+        self._turns = Turns()
+        # All that follow are used on the writer's thread only.
         self.searches: dict[str, Search] = {}  # by study
         self._open: list[Change] = []  # of the present transaction
         self._stirred: Counter[str] = Counter()  # study → how many changes have stirred it
         self._rebuilds: dict[str, Future[None]] = {}
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-rebuild")
-        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search-draw")
-        self._turns = Turns()
         database.on_rollback = self.searches.clear
         database.on_rerun = self._undo_open
 

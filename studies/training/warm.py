@@ -8,6 +8,7 @@ by it, or what is forked could wait for a lock that nobody will give back.
 from __future__ import annotations
 
 import tempfile
+import threading
 from contextlib import suppress
 
 import torch
@@ -25,6 +26,8 @@ from studies.training import (  # noqa: F401
 )
 from studies.training.predict import quietly
 
+_SECONDS_TO_END = 30.0
+
 
 def load_a_model() -> None:
     """Save and load a model of a few numbers, by one thread."""
@@ -38,6 +41,10 @@ def load_a_model() -> None:
         BertForSequenceClassification(config).save_pretrained(folder)
         AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
     torch.set_num_threads(threads)
+    # Those that read weights have nothing more to do, but need not have ended yet.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(_SECONDS_TO_END)
 
 
 with suppress(OSError):  # a full disk: then each trial does it by itself
