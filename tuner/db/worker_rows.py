@@ -36,11 +36,11 @@ def insert_worker(connection: Connection, worker: Worker) -> None:
 
 def get_worker(connection: Connection, worker_id: str) -> Worker | None:
     facts = known(connection)
-    if facts.worker(worker_id) is None:
-        row = _BY_ID.first(connection, {"worker": worker_id})
-        facts.keep_worker(None if row is None else _worker(row))
-        return None if row is None else _worker(row)
-    return facts.worker(worker_id)
+    worker = facts.worker(worker_id)
+    if worker is None and (row := _BY_ID.first(connection, {"worker": worker_id})) is not None:
+        worker = _worker(row)
+        facts.keep_worker(worker)
+    return worker
 
 
 def see_worker(connection: Connection, worker_id: str, now: datetime) -> None:
