@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from api.files import file_answer
+from tests.api.helpers import run
 from tuner.errors import NotFound
 from tuner.files import LocalFiles, StoredFile
 
@@ -42,7 +43,7 @@ def test_a_file_is_sent_whole_and_closed(files: Watched) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope(), until_gone, send))
+    run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope(), until_gone, send))
     assert b"".join(message.get("body", b"") for message in sent) == b"weights"
     assert files.opened.closed
 
@@ -52,7 +53,7 @@ def test_it_is_closed_also_for_who_goes_away_before_the_first_byte(files: Watche
         raise OSError("gone")
 
     with pytest.raises(ClientDisconnect):
-        asyncio.run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope("2.4"), until_gone, gone))
+        run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope("2.4"), until_gone, gone))
     assert files.opened.closed
 
     async def disconnect() -> dict[str, Any]:
@@ -61,7 +62,7 @@ def test_it_is_closed_also_for_who_goes_away_before_the_first_byte(files: Watche
     async def never(message: Any) -> None:
         await asyncio.Event().wait()
 
-    asyncio.run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope(), disconnect, never))
+    run(file_answer(StoredFile(files, "a"), "model.bin", 7)(scope(), disconnect, never))
     assert files.opened.closed
 
 

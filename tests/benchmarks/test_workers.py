@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from benchmarks.servers import tuner_server
 from benchmarks.workers import attend
+from tests.api.helpers import run
 
 pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("walk")]
 
 
 def test_a_crowd_of_workers_is_answered_without_an_error() -> None:
-    # On a thread of its own: the browser of other tests keeps an event loop running on this one.
-    with tuner_server() as tuner, ThreadPoolExecutor(1) as pool:
-        crowd = pool.submit(lambda: asyncio.run(attend(tuner, workers=10, seconds=3, every=1.0))).result()
+    with tuner_server() as tuner:
+        crowd = run(attend(tuner, workers=10, seconds=3, every=1.0))
     assert crowd.errors == []
     assert len(crowd.heartbeats.seconds) >= 10 and len(crowd.reports.seconds) >= 20
