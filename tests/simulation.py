@@ -59,7 +59,7 @@ def point(epoch: int, value: float) -> MetricPoint:
 
 def keep_checkpoint(service: Service, lease: Lease, epoch: int, now: datetime) -> None:
     """What a worker does before it gives back a trial that will be taken up again."""
-    upload = service.artifacts.receive([b"weights"])
+    upload = service.artifacts.receive([b"weights"], now=now)
     trial = service.manager.holder(lease.id)
     service.artifacts.attach_checkpoint(lease.id, trial, upload, epoch=float(epoch), step=10 * epoch, now=now)
 

@@ -7,21 +7,26 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+
+import structlog
 
 from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
-from tuner.db import checkpoint_rows, metric_rows, overview_rows, study_rows, trial_rows
+from tuner.db import artifact_rows, checkpoint_rows, file_rows, metric_rows, overview_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
-from tuner.errors import NotFound, StaleLease
+from tuner.errors import NotFound, StaleLease, Unavailable
 from tuner.files import LocalFiles, StoredFile, files_at
 from tuner.ledger import Change, Ledger
 from tuner.overview import best_of
-from tuner.records import Artifact, StoredCheckpoint, Study, Trial
+from tuner.records import Artifact, StoredCheckpoint, Trial
 from tuner.spec import direction_of
 
+log = structlog.get_logger()
 CHECKPOINTS_KEPT = 5  # of finished trials, a study
+_MAY_BE_LOOSE = timedelta(days=1)  # no upload takes that long
+_SWEPT_AT_ONCE = 1000  # files
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -35,7 +40,11 @@ class Upload:
 
 
 class ArtifactStore:
-    """A place for the bytes (`tuner/files.py`), rows for what they are. A row is written only once its file is whole there."""
+    """A place for the bytes (`tuner/files.py`), rows for what they are.
+
+    An artifact's row is written only once its file is whole there. Until then, and once it is no longer needed, the file is a
+    loose one (`tuner/db/file_rows.py`): what dies meanwhile leaves that row, by which `sweep` finds it a day later.
+    """
 
     def __init__(self, ledger: Ledger, place: str | Path, *, max_bytes: int) -> None:
         """`place` is a folder or a URL. Raises InvalidInput for a URL that nothing here can reach."""
@@ -49,7 +58,7 @@ class ArtifactStore:
         assert isinstance(self.files, LocalFiles)
         return self.files.folder
 
-    def receive(self, chunks: Iterable[bytes]) -> Upload:
+    def receive(self, chunks: Iterable[bytes], *, now: datetime) -> Upload:
         """Keep a stream under a name of our own. Raises InvalidInput if it is larger than allowed."""
         path = f"{secrets.token_hex(1)}/{secrets.token_hex(16)}"
         digest, size = hashlib.sha256(), 0
@@ -63,16 +72,24 @@ class ArtifactStore:
                 digest.update(chunk)
                 yield chunk
 
-        self.files.write(path, measured())
+        self.ledger.change(lambda change: file_rows.add_loose(change.connection, [path], now=now))
+        try:
+            self.files.write(path, measured())
+        except BaseException:
+            self.remove([path])
+            raise
         return Upload(path=path, size=size, sha256=digest.hexdigest())
 
-    def attach(self, lease_id: str, trial: Trial, name: str, upload: Upload, *, now: datetime) -> Artifact:
-        """Make an upload an artifact of the trial that the lease holds; the same name again replaces it."""
-        artifact = Artifact(
-            trial_id=trial.id, name=check_name(name), size=upload.size, sha256=upload.sha256, path=upload.path, created_at=now
-        )
+    def attach(
+        self, lease_id: str, trial: Trial, name: str, upload: Upload, *, now: datetime, sequence: int | None = None
+    ) -> Artifact:
+        """Make an upload an artifact of the trial that the lease holds; the same name again replaces it.
 
-        self._attach(lease_id, trial, upload, lambda connection: metric_rows.put_artifact(connection, artifact))
+        `sequence` counts the uploads of the lease: one that was held up on its way does not replace a later one.
+        """
+        order = {"attempt": trial.attempt, "sequence": sequence}
+        artifact = Artifact(trial_id=trial.id, name=check_name(name), created_at=now, **(asdict(upload) | order))
+        self._attach(lease_id, trial, upload, lambda connection: artifact_rows.put_artifact(connection, artifact), now)
         return artifact
 
     def attach_checkpoint(
@@ -80,23 +97,30 @@ class ArtifactStore:
     ) -> StoredCheckpoint:
         """Make an upload the point from which the trial is taken up again, in place of the one before."""
         checkpoint = StoredCheckpoint(trial_id=trial.id, epoch=epoch, step=step, created_at=now, **asdict(upload))
-        self._attach(lease_id, trial, upload, lambda connection: checkpoint_rows.put_checkpoint(connection, checkpoint))
+        self._attach(lease_id, trial, upload, lambda connection: checkpoint_rows.put_checkpoint(connection, checkpoint), now)
         return checkpoint
 
-    def _attach(self, lease_id: str, trial: Trial, upload: Upload, put: Callable[[Connection], str | None]) -> None:
+    def _attach(
+        self, lease_id: str, trial: Trial, upload: Upload, put: Callable[[Connection], str | None], now: datetime
+    ) -> None:
         """Write the row, if the lease still holds the trial, and remove the file that it replaced."""
 
-        def work(change: Change) -> str | None:
+        def work(change: Change) -> list[str]:
             if not metric_rows.lease_is_current(change.connection, trial.id, lease_id):
                 raise StaleLease(lease_id)
-            return put(change.connection)
+            if not file_rows.forget_loose(change.connection, [upload.path]):
+                raise Unavailable("this upload took too long, and was removed; send it again")
+            replaced = put(change.connection)
+            unneeded = [replaced] if replaced else []
+            file_rows.add_loose(change.connection, unneeded, now=now)
+            return unneeded
 
         try:
-            replaced = self.ledger.change(work)
+            unneeded = self.ledger.change(work)
         except StaleLease:
             self.remove([upload.path])
             raise
-        self.remove([replaced] if replaced else [])
+        self.remove(unneeded)
 
     def checkpoint(self, trial: Trial) -> tuple[StoredCheckpoint, StoredFile]:
         """The newest checkpoint of a trial and the file that holds it. Raises NotFound."""
@@ -108,7 +132,7 @@ class ArtifactStore:
 
     def list(self, trial: Trial) -> list[Artifact]:
         with self.ledger.read() as connection:
-            return metric_rows.artifacts_of(connection, trial.id)
+            return artifact_rows.artifacts_of(connection, trial.id)
 
     def find(self, trial: Trial, name: str) -> tuple[Artifact, StoredFile]:
         """An artifact and the file that holds it. Raises NotFound."""
@@ -131,11 +155,11 @@ class ArtifactStore:
         """For `keep_best`, after a trial ended under this lease: its study, if any trial of that has files."""
         trial = trial_rows.trial_of_lease(change.connection, lease_id)
         # None: it was put back, and keeps them for the next attempt.
-        if trial is None or not metric_rows.has_files(change.connection, trial.study_id):
+        if trial is None or not file_rows.has_files(change.connection, trial.study_id):
             return None
         return trial.study_id
 
-    def keep_best(self, study_id: str) -> int:
+    def keep_best(self, study_id: str, *, now: datetime) -> int:
         """Remove what finished trials no longer need; how many files went.
 
         The best ones (`keep_models`) keep their artifacts, the others only those by which trials are compared; the best few
@@ -143,7 +167,7 @@ class ArtifactStore:
         start.
         """
         with self.ledger.read() as connection:
-            if not metric_rows.has_files(connection, study_id):
+            if not file_rows.has_files(connection, study_id):
                 return 0
 
         def work(change: Change) -> dict[str, int]:
@@ -156,24 +180,32 @@ class ArtifactStore:
             whole = trial_rows.best_trials(change.connection, study_id, maximize=maximize, limit=models, states=("completed",))
             # Of several objectives the best trial is not simply the one with the best leading value.
             keep = [*([] if best is None else [best.id]), *(id_ for id_ in whole if best is None or id_ != best.id)][:models]
-            gone |= metric_rows.remove_artifacts(change.connection, study_id, keep=keep, spare=RESULT_FILES)
+            gone |= artifact_rows.remove_artifacts(change.connection, study_id, keep=keep, spare=RESULT_FILES)
             if gone:
                 study_rows.add_freed(change.connection, study_id, sum(gone.values()))
+                file_rows.add_loose(change.connection, gone, now=now)
             return gone
 
         removed = self.ledger.change(work)
-        self.remove(removed)
+        self.remove([*removed])
         return len(removed)
 
-    def paths_of(self, study: Study) -> Sequence[str]:
-        """The files of a study, to be removed once its rows are gone."""
-        with self.ledger.read() as connection:
-            checkpoints = checkpoint_rows.checkpoint_paths(connection, study.id)
-            return checkpoints + metric_rows.artifact_paths(connection, study.id)
+    def remove(self, loose: Sequence[str]) -> None:
+        """Remove files that belong to nothing. What can't be removed just now is left to `sweep`."""
+        try:
+            for path in loose:
+                self.files.remove(path)
+            if loose:
+                self.ledger.change(lambda change: file_rows.forget_loose(change.connection, loose))
+        except Unavailable as error:
+            log.warning("files that are not needed will be removed later", files=len(loose), reason=str(error))
 
-    def remove(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self.files.remove(path)
+    def sweep(self, *, now: datetime) -> int:
+        """Remove files that have belonged to nothing for a day, since whoever put them there has died; how many there were."""
+        with self.ledger.read() as connection:
+            loose = file_rows.loose_since(connection, now - _MAY_BE_LOOSE, limit=_SWEPT_AT_ONCE)
+        self.remove(loose)
+        return len(loose)
 
 
 def check_name(name: str) -> str:

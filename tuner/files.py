@@ -29,10 +29,7 @@ class Files(Protocol):
         """Raises FileNotFoundError, or Unavailable."""
 
     def remove(self, name: str) -> None:
-        """Also one that is gone already."""
-
-    def sweep(self) -> int:
-        """Remove what a service that died had received in part; how many files there were. Only right after a start."""
+        """Also one that is gone already, and what came in of one that never became whole. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class LocalFiles:
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
         target = self.folder / name
-        unfinished = target.with_suffix(".part")
+        unfinished = self._unfinished(name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as handle:
@@ -90,17 +87,16 @@ class LocalFiles:
             return (self.folder / name).open("rb")
 
     def remove(self, name: str) -> None:
-        (self.folder / name).unlink(missing_ok=True)
+        with _reaching("written to"):
+            for path in (self.folder / name, self._unfinished(name)):
+                path.unlink(missing_ok=True)
 
-    def sweep(self) -> int:
-        unfinished = list(self.folder.glob("*/*.part"))
-        for path in unfinished:
-            path.unlink(missing_ok=True)
-        return len(unfinished)
+    def _unfinished(self, name: str) -> Path:
+        return (self.folder / name).with_suffix(".part")
 
 
 class RemoteFiles:
-    """A place that fsspec reaches. What was written in part is never seen there, so there is nothing to sweep."""
+    """A place that fsspec reaches. What was written in part is never seen there."""
 
     def __init__(self, url: str) -> None:
         self._system, root = fsspec.core.url_to_fs(url)
@@ -136,9 +132,6 @@ class RemoteFiles:
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError), _reaching("written to", missing=FileNotFoundError):
             self._system.rm_file(self._path(name))
-
-    def sweep(self) -> int:
-        return 0
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

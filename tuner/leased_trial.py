@@ -46,6 +46,7 @@ class LeasedTrial:
         self._client = client
         self._finished = False
         self._logged = 0  # lines, so that one sent again is known
+        self._uploads = 0  # so that one which is held up on its way does not replace a later one
         self.gpus: Sequence[str] = ()  # ids of those that it is trained on, for people to see; set before it is entered
         self.give_up = threading.Event()  # set: what finds no service now is not tried again
         self.log_names = {"study": self.study_id, "trial": self.number, "attempt": self.attempt}  # in each line that concerns it
@@ -100,7 +101,8 @@ class LeasedTrial:
         return self.verdict
 
     def upload(self, name: str, file: Path) -> None:
-        self._client.upload(f"/leases/{self.id}/artifacts/{name}", file)
+        self._uploads += 1
+        self._client.upload(f"/leases/{self.id}/artifacts/{name}", file, sequence=self._uploads)
 
     def save_checkpoint(self, checkpoint: Checkpoint, *, wait: bool = True) -> None:
         """Keep the point from which another worker could take the trial up; it replaces the one before.

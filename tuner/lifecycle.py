@@ -17,7 +17,7 @@ from studies.errors import FieldError, InvalidInput, known
 from studies.hub import DATA_PREFIX, unpinned
 from studies.space import Fixed
 from tuner.budget import exhausted
-from tuner.db import access_rows, study_rows, trial_rows
+from tuner.db import access_rows, file_rows, study_rows, trial_rows
 from tuner.db.space_rows import insert_priors, insert_space
 from tuner.errors import Conflict, NotFound, StaleVersion
 from tuner.extensions import EXTENDABLE, extension_of
@@ -191,17 +191,19 @@ class Lifecycle:
 
         return self.ledger.change(work)
 
-    def delete(self, study_id: str, *, actor: Actor, now: datetime) -> Study:
-        """Remove a study that is not running, with all its trials. Returns what was removed."""
+    def delete(self, study_id: str, *, actor: Actor, now: datetime) -> Sequence[str]:
+        """Remove a study that is not running, with all its trials. Returns its files, which belong to nothing now."""
 
-        def work(change: Change) -> Study:
+        def work(change: Change) -> Sequence[str]:
             study = _get(change, study_id)
+            files = file_rows.paths_of_study(change.connection, study.id)
             if not study_rows.delete_study(change.connection, study.id):
                 raise Conflict(f"study {study.name!r} is running; stop it first")
             change.forget_search(study.id)
             note(change, actor, "study.delete", study.id, now, study.name)
+            file_rows.add_loose(change.connection, files, now=now)
             change.tell("study", study_id=study.id, state="deleted")
-            return study
+            return files
 
         return self.ledger.change(work)
 

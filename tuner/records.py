@@ -204,6 +204,14 @@ class Artifact:
     sha256: str
     path: str  # below the artifact folder; made by the service, never by a client
     created_at: datetime
+    attempt: int | None = None
+    sequence: int | None = None  # of the upload within the attempt; None: its worker does not count
+
+    def is_behind(self, other: Artifact) -> bool:
+        """Whether its worker sent it before the other one."""
+        if self.sequence is None or other.sequence is None:
+            return False
+        return self.attempt == other.attempt and self.sequence < other.sequence
 
 
 @dataclass(frozen=True, kw_only=True)

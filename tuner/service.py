@@ -27,6 +27,7 @@ from tuner.trial_cache import TrialCache
 
 log = structlog.get_logger()
 _BETWEEN_NOTES_OF_USE = timedelta(minutes=1)
+_SECONDS_BETWEEN_SWEEPS = 3600.0
 
 
 def utc_now() -> datetime:
@@ -80,7 +81,6 @@ def open_service(
         trials=TrialCache(),
         artifacts=ArtifactStore(ledger, settings.artifact_place, max_bytes=settings.max_artifact_bytes),
     )
-    service.artifacts.files.sweep()
     closing = threading.Event()
 
     def expire() -> None:
@@ -91,12 +91,15 @@ def open_service(
             on_deposed()
 
     timer = threading.Thread(target=expire, name="lease-timer", daemon=True)
+    sweeper = threading.Thread(target=_sweep_now_and_then, args=(service, clock, closing), name="file-sweeper", daemon=True)
     timer.start()
+    sweeper.start()
     try:
         yield service
     finally:
         closing.set()
         timer.join()
+        sweeper.join()
         with suppress(Unavailable):  # whoever took over, or comes next, need not be told
             service.access.note_use()
             database.write(leadership.resign)
@@ -175,3 +178,15 @@ def _expire_now_and_then(service: Service, clock: Callable[[], datetime], closin
             continue
         if taken:
             log.info("took back trials of silent workers", count=taken)
+
+
+def _sweep_now_and_then(service: Service, clock: Callable[[], datetime], closing: threading.Event) -> None:
+    """On a thread of its own: a store that answers slowly must not hold up the leases."""
+    while not closing.wait(_SECONDS_BETWEEN_SWEEPS):
+        try:
+            removed = service.artifacts.sweep(now=clock())
+        except Unavailable as error:
+            log.warning("files could not be swept", reason=str(error))
+            continue
+        if removed:
+            log.info("removed files that belonged to nothing", count=removed)

@@ -80,12 +80,21 @@ def append_logs(lease_id: LeaseId, body: LogBody, service: ServiceDep, now: Now)
 
 
 @router.put("/{lease_id}/artifacts/{name}", openapi_extra={"requestBody": {"content": _BYTES, "required": True}})
-def put_artifact(lease_id: LeaseId, name: Text, request: Request, service: ServiceDep, now: Now) -> ArtifactAnswer:
+def put_artifact(
+    lease_id: LeaseId,
+    name: Text,
+    request: Request,
+    service: ServiceDep,
+    now: Now,
+    sequence: Annotated[
+        int | None, Query(ge=0, le=2**53, description="Counts the lease's uploads: one that arrives late replaces no later one.")
+    ] = None,
+) -> ArtifactAnswer:
     """Keep a file of the trial; the same name again replaces it."""
     check_name(name)
     trial = _running(service, lease_id)
-    upload = service.artifacts.receive(_chunks(request))
-    artifact = service.artifacts.attach(lease_id, trial, name, upload, now=now)
+    upload = service.artifacts.receive(_chunks(request), now=now)
+    artifact = service.artifacts.attach(lease_id, trial, name, upload, now=now, sequence=sequence)
     return ArtifactAnswer(name=artifact.name, size=artifact.size, sha256=artifact.sha256, created_at=artifact.created_at)
 
 
@@ -110,7 +119,7 @@ def put_checkpoint(
 ) -> CheckpointAnswer:
     """Keep the point from which the trial can be taken up again; it replaces the one before."""
     trial = _running(service, lease_id)
-    upload = service.artifacts.receive(_chunks(request))
+    upload = service.artifacts.receive(_chunks(request), now=now)
     kept = service.artifacts.attach_checkpoint(lease_id, trial, upload, epoch=epoch, step=step, now=now)
     return CheckpointAnswer(epoch=kept.epoch, step=kept.step, size=kept.size, sha256=kept.sha256)
 
@@ -138,7 +147,7 @@ async def finish(lease_id: LeaseId, body: FinishBody, service: ServiceDep, feed:
 
     outcome, study_id = await feed.bell.result(service.ledger.begin(work))
     if study_id is not None:
-        await run_in_threadpool(service.artifacts.keep_best, study_id)
+        await run_in_threadpool(service.artifacts.keep_best, study_id, now=now)
     return FinishedAnswer(state=outcome)
 
 

@@ -151,9 +151,7 @@ def stop_study(
 @router.delete("/{study_id}", dependencies=[requires("admin")], status_code=204)
 def delete_study(study: StudyDep, service: ServiceDep, actor: ActorDep, now: Now) -> None:
     """Remove a study that is not running, with its trials, metrics and files."""
-    paths = service.artifacts.paths_of(study)
-    service.lifecycle.delete(study.id, actor=actor, now=now)
-    service.artifacts.remove(paths)
+    service.artifacts.remove(service.lifecycle.delete(study.id, actor=actor, now=now))
 
 
 def body_to_trial(body: ImportedTrialBody, metric: str) -> ImportedTrial:

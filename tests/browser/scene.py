@@ -110,7 +110,7 @@ class Player:
             trial = trial_of_lease(connection, lease.id)
         assert trial is not None
         for name, text in files.items():
-            store.attach(lease.id, trial, name, store.receive([text.encode()]), now=now)
+            store.attach(lease.id, trial, name, store.receive([text.encode()], now=now), now=now)
 
 
 def scores(params: Mapping[str, Any], epoch: int, rng: random.Random) -> list[MetricPoint]:

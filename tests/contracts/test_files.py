@@ -73,9 +73,20 @@ def test_what_is_removed_is_gone_and_may_be_removed_again(files: Files) -> None:
     assert StoredFile(files, "ab/4567").read_bytes() == b"one two three"
 
 
-def test_nothing_unfinished_is_left_to_sweep(files: Files) -> None:
-    files.write("ab/0123", CHUNKS)
-    assert files.sweep() == 0
+def test_what_came_in_of_a_file_that_never_became_whole_goes_with_it(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+
+    def killed() -> Iterator[bytes]:
+        yield b"half"
+        [part] = tmp_path.rglob("*.part")
+        (part.parent / "copy").write_bytes(b"half")
+        raise ConnectionResetError
+
+    with pytest.raises(Unavailable):
+        files.write("ab/0123", killed())
+    (tmp_path / "ab" / "copy").rename(tmp_path / "ab" / "0123.part")  # whoever is killed removes nothing
+    files.remove("ab/0123")
+    assert list((tmp_path / "ab").iterdir()) == []
 
 
 def test_a_folder_is_synced_by_ourselves() -> None:

@@ -11,7 +11,7 @@ from tests.conftest import Clock
 from tests.contracts.test_replay import PRUNERS, SAMPLERS
 from tests.simulation import play, start_study, start_worker
 from tuner.budget import gpu_hours, hours
-from tuner.db import metric_rows, study_rows, trial_rows, worker_rows
+from tuner.db import file_rows, study_rows, trial_rows, worker_rows
 from tuner.db.gain_rows import ended_since_best
 from tuner.db.known_rows import Known, known
 from tuner.db.tables import trials
@@ -36,7 +36,7 @@ def check_known(service: Service) -> int:
         assert running is None or running == study_rows.running_studies(connection)
         for study_id, of_study in facts._of_studies.items():
             assert not of_study.none_waits or trial_rows.next_waiting(connection, study_id) is None
-            assert not of_study.no_files or not metric_rows.has_files(connection, study_id)
+            assert not of_study.no_files or not file_rows.has_files(connection, study_id)
             at_work = trial_rows.list_trials(connection, study_id, states=["running"])[1]
             assert of_study.at_work in (None, at_work)
             assert of_study.gainless is None or of_study.gainless >= ended_since_best(connection, study_id, maximize=True)

@@ -1,6 +1,6 @@
 """The one checker: reads a database and the history of calls, and says which promise is broken and where.
 
-The promises I1 to I8 are written down in docs/reliability.md. I7 for real training and I8 need processes to look at:
+The promises I1 to I9 are written down in docs/reliability.md. I7 for real training and I8 need processes to look at:
 `test_kill.py` and `tests/tuner/test_trial_process.py` hold them to that; everything else is
 proved here, from rows and answers alone.
 """
@@ -43,6 +43,7 @@ class Evidence:
     leases: Sequence[Row]
     metrics: Sequence[Row]
     checkpoints: Sequence[Row]
+    files: frozenset[str]  # that rows name, of whichever study
     calls: Sequence[Record]
     slack: timedelta
     simulated: bool  # the workers were those of `script.py`, whose numbers are known beforehand
@@ -116,6 +117,7 @@ def gather(
             of_trials = [
                 [row for row in rows(t) if row["trial_id"] in ids] for t in (tables.leases, tables.metrics, tables.checkpoints)
             ]
+            files = {row["path"] for t in (tables.artifacts, tables.checkpoints, tables.loose_files) for row in rows(t)}
     finally:
         engine.dispose()
     leases, metrics, checkpoints = of_trials
@@ -125,6 +127,7 @@ def gather(
         leases=leases,
         metrics=metrics,
         checkpoints=checkpoints,
+        files=frozenset(files),
         calls=calls,
         slack=slack,
         simulated=simulated,
@@ -139,10 +142,14 @@ def broken_promises(evidence: Evidence, *, ended: bool = True) -> list[str]:
     return [message for check in checks for message in check(evidence)]
 
 
-def files_missing(evidence: Evidence, folder: Path) -> list[str]:
-    """I1 for what lies outside the database: checkpoints whose file is gone or was changed."""
+def wrong_files(evidence: Evidence, folder: Path) -> list[str]:
+    """I1 and I9 for what lies outside the database: checkpoints whose file is gone, files that no row names."""
     gone = [row for row in evidence.checkpoints if not (folder / row["path"]).is_file()]
-    return [f"I1: the checkpoint file of {evidence.named(row['trial_id'])} (epoch {row['epoch']}) is not there" for row in gone]
+    there = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*") if path.is_file()}
+    return [
+        *(f"I1: the checkpoint file of {evidence.named(row['trial_id'])} (epoch {row['epoch']}) is not there" for row in gone),
+        *(f"I9: no row names the file {path}" for path in sorted(there - evidence.files)),
+    ]
 
 
 def _answers(evidence: Evidence) -> Iterator[str]:

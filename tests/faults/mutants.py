@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, text, update
 
 from tests.faults.script import FATES
 from tests.faults.simulation import Faults
-from tuner.db import checkpoint_rows, engine, lease_rows, metric_rows, study_rows, tables, trial_rows
+from tuner.db import checkpoint_rows, engine, file_rows, lease_rows, metric_rows, study_rows, tables, trial_rows
 from tuner.errors import Unavailable
 from tuner.leadership import Leadership
 from tuner.ledger import Change
@@ -193,6 +193,12 @@ def checkpoint_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(checkpoint_rows, "put_checkpoint", lambda *arguments: put(*arguments) if next(times) % 2 == 0 else None)
 
 
+def files_without_a_row(patch: pytest.MonkeyPatch) -> None:
+    """A file has no row until it belongs to a trial, and none from when it does no longer."""
+    patch.setattr(file_rows, "add_loose", lambda *_, **__: None)
+    patch.setattr(file_rows, "forget_loose", lambda *_: 1)
+
+
 def no_set_aside(patch: pytest.MonkeyPatch) -> None:
     """What a lost attempt reported after its last checkpoint goes on to count."""
     patch.setattr(metric_rows, "supersede_metrics", lambda *_, **__: None)
@@ -248,6 +254,7 @@ MUTANTS: Mapping[Patch, Caught] = {
     replay_without_search_attrs: Caught(("I6",)),
     commit_failed_but_memory_stays: Caught(("I1", "I6"), Faults(commit_fails=500)),
     checkpoint_forgotten: Caught(("I1",), Faults(worker_dies=40)),
+    files_without_a_row: Caught(("I9",), Faults(commit_fails=300)),
     no_set_aside: Caught(("I1",), Faults(worker_dies=60)),
     lease_taken_back_early: Caught(("I2",)),
     deposed_and_writing: Caught(("I2",), Faults(takeover=15)),

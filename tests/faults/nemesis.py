@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from tests.faults.checker import broken_promises, drawn_otherwise, files_missing, gather
+from tests.faults.checker import broken_promises, drawn_otherwise, gather, wrong_files
 from tests.faults.history import Recorder, note_run, read_history
 from tests.faults.places import crash, started
 from tests.faults.proxy import FaultProxy
@@ -123,7 +123,7 @@ class Run:
         at_random = [study["id"] for study in evidence.studies if study["spec"]["sampler"]["name"] == "random"]
         drawn = [message for study_id in at_random for message in drawn_otherwise(self.service.database, study_id, slack=_SLACK)]
         self.trials, self.points = len(evidence.trials), len(evidence.metrics)
-        return broken_promises(evidence) + files_missing(evidence, self.service.home / "artifacts") + drawn
+        return broken_promises(evidence) + wrong_files(evidence, self.service.home / "artifacts") + drawn
 
     def note(self, problems: list[str], swarm: Swarm, proxy: FaultProxy, *, calls: int) -> None:
         note_run(

@@ -25,7 +25,7 @@ from api.bodies import FinishBody, MetricsBody
 from api.schemas import LeaseAnswer, VerdictAnswer
 from studies.errors import InvalidInput
 from tests.conftest import Clock
-from tests.faults.checker import broken_promises, files_missing, gather
+from tests.faults.checker import broken_promises, gather, wrong_files
 from tests.faults.history import Answer, Call, Recorder, bytes_seen, note_run, read_history
 from tests.faults.script import FATES, Script, Surprise, work
 from tests.simulation import start_study
@@ -130,7 +130,7 @@ class Simulation:
             self.recorder.close()
             folder = self.service.artifacts.folder
         self.evidence = gather(self.settings.url, read_history(self.history))
-        return self.problems + broken_promises(self.evidence) + files_missing(self.evidence, folder)
+        return self.problems + broken_promises(self.evidence) + wrong_files(self.evidence, folder)
 
     def note(self, broken: list[str]) -> None:
         """Its line of the published table; what is done to single calls has a column of its own there."""
@@ -327,7 +327,7 @@ def _executed(service: Service, call: Call, clock: Clock) -> Answer:
         trial = manager.holder(lease_id)
         if call.data is None:
             return Answer(status=200, body=bytes_seen(service.artifacts.checkpoint(trial)[1].read_bytes()))
-        upload = service.artifacts.receive([call.data])
+        upload = service.artifacts.receive([call.data], now=now)
         service.artifacts.attach_checkpoint(lease_id, trial, upload, now=now, **body)
         return Answer(status=200, body=body)
     told = FinishBody.model_validate(body)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.faults.checker import broken_promises, gather
+from tests.faults.checker import broken_promises, gather, wrong_files
 from tests.faults.history import Record, read_history
 from tests.walk.conftest import Spawn, Started, connect, quick_study, wait_until
 from tuner.client import Client
@@ -103,7 +103,7 @@ def test_a_worker_that_dies_or_sleeps_costs_no_result_and_changes_no_number(spaw
     lost, current = (evidence.under_lease[lease["id"]] for lease in evidence.attempts[3])
     assert any(call.status == 409 for _, call in lost), "the sleeper said nothing under its lease after it woke"
     assert [call.accepted for what, call in current if what == "finish"] == [True]
-    assert broken_promises(evidence) == []
+    assert broken_promises(evidence) + wrong_files(evidence, home / "artifacts") == []
 
 
 def assert_as_undisturbed(client: Client, study: str, home: Path, *, trial_id: int) -> None:

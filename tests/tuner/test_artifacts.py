@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,26 +13,35 @@ from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, all_rows, make_bench
 from tuner.artifacts import CHECKPOINTS_KEPT, ArtifactStore, check_name
+from tuner.db import file_rows
 from tuner.errors import NotFound, StaleLease, Unavailable
+from tuner.files import LocalFiles
 from tuner.granting import Lease
 from tuner.lifecycle import Actor
 from tuner.records import Artifact
-from tuner.service import Service
+from tuner.service import Service, open_service
+from tuner.settings import Settings
 
 
 def files(store: ArtifactStore) -> list[Path]:
     return sorted(path for path in store.folder.rglob("*") if path.is_file())
 
 
-def attach(bench: Bench, lease: Lease, name: str, content: bytes) -> Artifact:
+def loose(service: Service) -> list[str]:
+    """The files that belong to nothing."""
+    with service.ledger.read() as connection:
+        return file_rows.loose_since(connection, datetime.max.replace(tzinfo=UTC), limit=100)
+
+
+def attach(bench: Bench, lease: Lease, name: str, content: bytes, *, sequence: int | None = None) -> Artifact:
     store = bench.service.artifacts
-    upload = store.receive([content])
-    return store.attach(lease.id, bench.trial(lease.trial), name, upload, now=bench.clock())
+    upload = store.receive([content], now=bench.clock())
+    return store.attach(lease.id, bench.trial(lease.trial), name, upload, now=bench.clock(), sequence=sequence)
 
 
 def test_what_arrived_is_kept_and_found(bench: Bench) -> None:
     lease, store = bench.lease(), bench.service.artifacts
-    upload = store.receive([b"one ", b"", b"two"])
+    upload = store.receive([b"one ", b"", b"two"], now=bench.clock())
     store.attach(lease.id, bench.trial(0), "model.safetensors", upload, now=bench.clock())
     artifact, file = store.find(bench.trial(0), "model.safetensors")
     assert file.read_bytes() == b"one two"
@@ -51,10 +61,10 @@ def test_the_same_name_again_replaces_it_and_its_file(bench: Bench) -> None:
 
 def test_a_file_that_is_too_large_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
     store = ArtifactStore(bench.service.ledger, tmp_path / "artifacts", max_bytes=10)
-    store.receive([b"x" * 10])
+    store.receive([b"x" * 10], now=bench.clock())
     before = files(store)
     with pytest.raises(InvalidInput, match="at most 10 bytes"):
-        store.receive([b"x" * 6, b"x" * 5])
+        store.receive([b"x" * 6, b"x" * 5], now=bench.clock())
     assert files(store) == before
 
 
@@ -64,7 +74,7 @@ def test_a_stream_that_breaks_off_leaves_nothing(bench: Bench) -> None:
         raise ConnectionError
 
     with pytest.raises(Unavailable):
-        bench.service.artifacts.receive(broken())
+        bench.service.artifacts.receive(broken(), now=bench.clock())
     assert files(bench.service.artifacts) == []
 
 
@@ -108,12 +118,12 @@ def test_only_the_best_trial_keeps_its_files(bench: Bench) -> None:
         bench.finish(lease, value)
     running = bench.lease()
     attach(bench, running, "model", b"still running")
-    assert store.keep_best(bench.study_id) == 4
+    assert store.keep_best(bench.study_id, now=bench.clock()) == 4
     assert [len(store.list(trial)) for trial in bench.trials()] == [0, 2, 0, 1]
     assert store.find(bench.trial(1), "model")[1].read_bytes() == b"0.9"
     assert len(files(store)) == 3
-    assert store.keep_best(bench.study_id) == 0
-    assert store.keep_best("nothing") == 0
+    assert store.keep_best(bench.study_id, now=bench.clock()) == 0
+    assert store.keep_best("nothing", now=bench.clock()) == 0
 
 
 def test_the_best_few_models_are_kept_and_what_went_is_told(service: Service, clock: Clock) -> None:
@@ -123,10 +133,10 @@ def test_the_best_few_models_are_kept_and_what_went_is_told(service: Service, cl
         lease = bench.lease()
         attach(bench, lease, "model", b"x" * 1000)
         bench.finish(lease, value)
-    store.keep_best(bench.study_id)
+    store.keep_best(bench.study_id, now=bench.clock())
     assert [len(store.list(trial)) for trial in bench.trials()] == [0, 1, 0, 1]
     assert bench.study().freed_bytes == 2000
-    store.keep_best(bench.study_id)
+    store.keep_best(bench.study_id, now=bench.clock())
     assert bench.study().freed_bytes == 2000
 
 
@@ -145,39 +155,89 @@ def test_what_trials_are_compared_by_is_kept_of_each(bench: Bench) -> None:
         for name in ("model.safetensors", *RESULT_FILES):
             attach(bench, lease, name, name.encode())
         bench.finish(lease, value)
-    assert store.keep_best(bench.study_id) == 1
+    assert store.keep_best(bench.study_id, now=bench.clock()) == 1
     assert {artifact.name for artifact in store.list(bench.trial(1))} == set(RESULT_FILES)
 
 
 def test_the_files_of_a_deleted_study_can_be_removed(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     attach(bench, lease, "model", b"x")
-    paths = store.paths_of(bench.study())
     bench.service.lifecycle.stop(bench.study_id, actor=Actor(), now=bench.clock() + timedelta(seconds=1))
-    bench.service.lifecycle.delete(bench.study_id, actor=Actor(), now=bench.clock())
+    paths = bench.service.lifecycle.delete(bench.study_id, actor=Actor(), now=bench.clock())
+    assert loose(bench.service) == list(paths)
     store.remove(paths)
     store.remove(paths)
-    assert files(store) == []
+    assert files(store) == [] and loose(bench.service) == []
 
 
-def test_what_a_dead_service_received_in_part_is_removed_at_the_next_start(bench: Bench) -> None:
+def test_what_a_dead_service_received_is_removed_a_day_later(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     attach(bench, lease, "whole", b"content")
-    (store.folder / "ab").mkdir(exist_ok=True)
-    (store.folder / "ab" / "0123.part").write_bytes(b"cont")
-    assert store.files.sweep() == 1
+    lost, begun = store.receive([b"lost"], now=bench.clock()), store.receive([b"begun"], now=bench.clock())
+    (store.folder / begun.path).rename((store.folder / begun.path).with_suffix(".part"))
+    assert sorted(loose(bench.service)) == sorted([lost.path, begun.path])
+    assert store.sweep(now=bench.clock() + timedelta(hours=24)) == 0
+    assert store.sweep(now=bench.clock() + timedelta(hours=25)) == 2
     assert [file.read_bytes() for file in files(store)] == [b"content"]
+    assert loose(bench.service) == []
+
+
+def test_an_upload_that_was_swept_away_meanwhile_becomes_no_artifact(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    upload = store.receive([b"slow"], now=bench.clock())
+    store.sweep(now=bench.clock() + timedelta(hours=25))
+    with pytest.raises(Unavailable, match="send it again"):
+        store.attach(lease.id, bench.trial(0), "a", upload, now=bench.clock())
+    assert store.list(bench.trial(0)) == []
+
+
+def test_what_cannot_be_removed_just_now_is_removed_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: LocalFiles, name: str) -> None:
+        raise Unavailable("away")
+
+    store, lease = bench.service.artifacts, bench.lease()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFiles, "remove", away)
+        attach(bench, lease, "a", b"old")
+        attach(bench, lease, "a", b"new")
+    assert len(files(store)) == 2 and len(loose(bench.service)) == 1
+    store.sweep(now=bench.clock() + timedelta(hours=25))
+    assert [file.read_bytes() for file in files(store)] == [b"new"]
+
+
+def test_the_service_sweeps_now_and_then(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.service._SECONDS_BETWEEN_SWEEPS", 0.02)
+    with open_service(Settings(home=tmp_path), clock=clock) as service:
+        service.artifacts.receive([b"lost"], now=clock())
+        clock.forward(25 * 3600)
+        for _ in range(500):
+            if not files(service.artifacts):
+                return
+            time.sleep(0.02)
+    pytest.fail("the file is still there")
+
+
+def test_an_artifact_that_comes_late_does_not_take_the_place_of_a_later_one(service: Service, clock: Clock) -> None:
+    bench = make_bench(service, clock, retries=1)
+    store, lease = bench.service.artifacts, bench.lease()
+    for content, sequence in ((b"first", 1), (b"second", 2), (b"first", 1), (b"second", 2)):
+        attach(bench, lease, "a", content, sequence=sequence)
+    assert [file.read_bytes() for file in files(store)] == [b"second"]
+    service.manager.expire(now=clock.forward(61))
+    attach(bench, bench.lease(), "a", b"of the next attempt", sequence=1)
+    assert [file.read_bytes() for file in files(store)] == [b"of the next attempt"]
+    assert loose(service) == []
 
 
 def test_a_checkpoint_replaces_the_one_before_and_goes_with_a_failed_trial(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     for epoch in (1, 2):
-        upload = store.receive([b"epoch %d" % epoch])
+        upload = store.receive([b"epoch %d" % epoch], now=bench.clock())
         store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=epoch, step=10 * epoch, now=bench.clock())
     kept, file = store.checkpoint(bench.trial(0))
     assert (kept.epoch, kept.step, file.read_bytes(), len(files(store))) == (2.0, 20, b"epoch 2", 1)
     bench.fail(lease)
-    store.keep_best(bench.study_id)
+    store.keep_best(bench.study_id, now=bench.clock())
     assert files(store) == []
     with pytest.raises(NotFound, match="trial 0 has no checkpoint"):
         store.checkpoint(bench.trial(0))
@@ -188,17 +248,19 @@ def test_the_best_finished_trials_keep_their_checkpoints_until_the_study_is_dele
     store = service.artifacts
     for number in range(CHECKPOINTS_KEPT + 2):
         lease = bench.lease()
-        store.attach_checkpoint(lease.id, bench.trial(number), store.receive([b"%d" % number]), epoch=1, step=9, now=clock())
+        store.attach_checkpoint(
+            lease.id, bench.trial(number), store.receive([b"%d" % number], now=bench.clock()), epoch=1, step=9, now=clock()
+        )
         bench.finish(lease, 0.1 * number)
-        store.keep_best(bench.study_id)
+        store.keep_best(bench.study_id, now=bench.clock())
     assert sorted(file.read_bytes() for file in files(store)) == [b"%d" % n for n in range(2, CHECKPOINTS_KEPT + 2)]
-    assert len(store.paths_of(bench.study())) == CHECKPOINTS_KEPT
+    assert loose(service) == []
 
 
 def test_a_checkpoint_that_comes_late_does_not_take_the_place_of_a_newer_one(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     for epoch in (1, 2, 1, 2):
-        upload = store.receive([b"epoch %d" % epoch])
+        upload = store.receive([b"epoch %d" % epoch], now=bench.clock())
         store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=epoch, step=10 * epoch, now=bench.clock())
     kept, file = store.checkpoint(bench.trial(0))
     assert (kept.step, file.read_bytes(), len(files(store))) == (20, b"epoch 2", 1)
@@ -206,10 +268,10 @@ def test_a_checkpoint_that_comes_late_does_not_take_the_place_of_a_newer_one(ben
 
 def test_a_checkpoint_under_a_stale_lease_changes_nothing(bench: Bench) -> None:
     store, lease = bench.service.artifacts, bench.lease()
-    upload = store.receive([b"good"])
+    upload = store.receive([b"good"], now=bench.clock())
     store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=1, step=10, now=bench.clock())
     before = all_rows(bench.service)
-    late = store.receive([b"late"])
+    late = store.receive([b"late"], now=bench.clock())
     with pytest.raises(StaleLease):
         store.attach_checkpoint("another", bench.trial(0), late, epoch=2, step=20, now=bench.clock())
     assert all_rows(bench.service) == before

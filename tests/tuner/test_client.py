@@ -159,10 +159,15 @@ def test_a_trial_that_the_loop_leaves_is_given_back(client: Client) -> None:
 def test_files_go_up_and_come_down_whole(client: Client, tmp_path: Path) -> None:
     client.post("/studies", study_body())
     source, copy = tmp_path / "source", tmp_path / "copy"
-    source.write_bytes(bytes(range(256)) * 10_000)
+    source.write_bytes(b"before")
     with_trial = client.lease(client.register())
     assert with_trial is not None
     with_trial.upload("model.bin", source)
+    first = source.rename(tmp_path / "first")
+    source.write_bytes(bytes(range(256)) * 10_000)
+    with_trial.upload("model.bin", source)
+    client.upload(f"/leases/{with_trial.id}/artifacts/model.bin", first, sequence=1)  # the network had it still
+    first.unlink()
     with_trial.finish({"accuracy": 0.5})
     where = f"/studies/{with_trial.study_id}/trials/0/artifacts"
     client.download(f"{where}/model.bin", copy)

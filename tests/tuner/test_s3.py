@@ -64,7 +64,7 @@ def test_checkpoints_and_models_are_kept_and_read_there(service: Service, clock:
     trial = bench.trial(lease.trial)
     kept, stored = service.artifacts.checkpoint(trial)
     assert kept.epoch == 2 and stored.read_bytes() == b"weights"
-    upload = service.artifacts.receive([MODEL[:5_500_000], MODEL[5_500_000:]])
+    upload = service.artifacts.receive([MODEL[:5_500_000], MODEL[5_500_000:]], now=clock())
     service.artifacts.attach(lease.id, trial, "model.safetensors", upload, now=clock())
     bench.finish(lease, 0.8)
     artifact, file = service.artifacts.find(bench.trial(lease.trial), "model.safetensors")

@@ -45,8 +45,3 @@ def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[
     )
     gone = delete(checkpoints).where(checkpoints.c.trial_id.in_(finished))
     return {path: size for path, size in connection.execute(gone.returning(checkpoints.c.path, checkpoints.c.size))}
-
-
-def checkpoint_paths(connection: Connection, study_id: str) -> list[str]:
-    query = select(checkpoints.c.path).join(trials, trials.c.id == checkpoints.c.trial_id)
-    return list(connection.execute(query.where(trials.c.study_id == study_id)).scalars())

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from tuner.records import Study, Trial, Worker
 
 _FILES = ("artifacts", "checkpoints")
-_NOTHING_KNOWN_OF = ("metrics", "logs", "spaces", "priors", "tokens", "sessions", "audit", "idempotency")
+_NOTHING_KNOWN_OF = ("metrics", "logs", "loose_files", "spaces", "priors", "tokens", "sessions", "audit", "idempotency")
 _MOST = 5_000  # trials: those under a lease, and those that ended last
 
 

@@ -1,4 +1,4 @@
-"""Rows of `metrics`, `logs` and `artifacts`: what a trial leaves behind while it runs."""
+"""Rows of `metrics` and `logs`: what a trial tells while it runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tuner.db.engine import Connection
-from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
-from tuner.db.tables import artifacts, checkpoints, logs, metrics, trials
-from tuner.records import Artifact, LogLine, MetricPoint
+from tuner.db.tables import logs, metrics, trials
+from tuner.records import LogLine, MetricPoint
 
 _STORE = {
     "postgresql": Prepared(postgresql.insert(metrics).on_conflict_do_nothing()),
@@ -22,11 +21,6 @@ _STORE = {
 }
 _HELD = (trials.c.id == bindparam("trial"), trials.c.lease_id == bindparam("lease"), trials.c.state == "running")
 _CURRENT = Prepared(select(trials.c.id).where(*_HELD))
-
-_FILES = [
-    exists().where(trials.c.study_id == bindparam("study"), trials.c.id == kind.c.trial_id) for kind in (artifacts, checkpoints)
-]
-_HAS_FILES = Prepared(select(or_(*_FILES).label("found")))
 
 
 def insert_metrics(
@@ -132,51 +126,6 @@ def logs_of(connection: Connection, trial_id: int, *, after: int = 0, limit: int
     query = select(logs.c.seq, logs.c.attempt, logs.c.logged_at, logs.c.text)
     query = query.where(logs.c.trial_id == trial_id, logs.c.seq > after).order_by(logs.c.seq).limit(limit)
     return [LogLine(**row) for row in connection.execute(query).mappings()]
-
-
-def put_artifact(connection: Connection, artifact: Artifact) -> str | None:
-    """Store or replace; returns the path of the file that was replaced."""
-    key = (artifacts.c.trial_id == artifact.trial_id, artifacts.c.name == artifact.name)
-    replaced = connection.execute(delete(artifacts).where(*key).returning(artifacts.c.path)).scalar_one_or_none()
-    connection.execute(
-        insert(artifacts).values(
-            trial_id=artifact.trial_id,
-            name=artifact.name,
-            size=artifact.size,
-            sha256=artifact.sha256,
-            path=artifact.path,
-            created_at=artifact.created_at,
-        )
-    )
-    return replaced
-
-
-def artifacts_of(connection: Connection, trial_id: int) -> list[Artifact]:
-    query = select(artifacts).where(artifacts.c.trial_id == trial_id).order_by(artifacts.c.name)
-    return [Artifact(**row) for row in connection.execute(query).mappings()]
-
-
-def remove_artifacts(connection: Connection, study_id: str, *, keep: Sequence[int], spare: Sequence[str]) -> dict[str, int]:
-    """Forget the artifacts of finished trials but those with the ids `keep`, and those named `spare`; returns their files
-    with their sizes."""
-    finished = select(trials.c.id).where(
-        trials.c.study_id == study_id, trials.c.finished_at.is_not(None), trials.c.id.not_in(keep)
-    )
-    gone = delete(artifacts).where(artifacts.c.trial_id.in_(finished), artifacts.c.name.not_in(spare))
-    return {path: size for path, size in connection.execute(gone.returning(artifacts.c.path, artifacts.c.size))}
-
-
-def has_files(connection: Connection, study_id: str) -> bool:
-    """Whether any trial of the study has an artifact or a checkpoint."""
-    facts = known(connection).of_study(study_id)
-    if not facts.no_files:
-        facts.no_files = not _HAS_FILES.all(connection, {"study": study_id})[0]["found"]
-    return not facts.no_files
-
-
-def artifact_paths(connection: Connection, study_id: str) -> list[str]:
-    query = select(artifacts.c.path).join(trials, trials.c.id == artifacts.c.trial_id).where(trials.c.study_id == study_id)
-    return list(connection.execute(query).scalars())
 
 
 def lease_is_current(connection: Connection, trial_id: int, lease_id: str) -> bool:

@@ -17,6 +17,10 @@ def upgrade(url: str, revision: str = "head") -> None:
     """Run every migration that the database lacks, all in one transaction. Raises Unavailable."""
     engine = make_engine(url)
     try:
+        with engine.connect() as connection:
+            # One that is up to date is left alone: whoever means to stand by would have to wait for its lock.
+            if revision == "head" and _revision(connection) == newest_revision():
+                return
         with engine.connect().execution_options(tuner_write=True) as connection, connection.begin():
             if connection.dialect.name == "postgresql":
                 # Two services that start at once must not migrate at once; the lock goes with the transaction.

@@ -180,6 +180,8 @@ artifacts = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("attempt", Integer),
+    Column("sequence", BigInteger),  # of the upload within the attempt; null: its worker does not count
 )
 
 checkpoints = Table(
@@ -192,6 +194,13 @@ checkpoints = Table(
     Column("sha256", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+loose_files = Table(
+    "loose_files",
+    metadata,
+    Column("path", Text, primary_key=True),  # of a file that arrives, or is no longer needed
+    Column("since", UtcDateTime, nullable=False),
 )
 
 spaces = Table(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +78,18 @@ def test_a_database_that_is_up_to_date_is_opened_without_the_migration_tool(tmp_
     code = f"import sys; from tuner.service import upgrade; upgrade({url!r}); print('alembic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_database_that_is_up_to_date_may_be_locked(tmp_path: Path) -> None:
+    """By an owner that was stopped while it wrote: whoever means to stand by can still begin to."""
+    url = f"sqlite:///{tmp_path / 'tuner.db'}"
+    upgrade(url)
+    owner = sqlite3.connect(tmp_path / "tuner.db", isolation_level=None)
+    owner.execute("BEGIN IMMEDIATE")
+    before = time.monotonic()
+    upgrade(url)
+    owner.close()
+    assert time.monotonic() - before < 5, "it waited for the lock"
 
 
 def test_the_newest_revision_is_the_one_that_the_migration_tool_ends_at() -> None:

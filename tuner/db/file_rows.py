@@ -1,0 +1,53 @@
+"""Which files there are: those of a study, and rows of `loose_files`, which belong to nothing.
+
+A file that arrives is loose before its first byte, one that is no longer needed from the removal of the row that named it. So
+whatever dies, there is no file that no row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, union_all
+
+from tuner.db.engine import Connection
+from tuner.db.known_rows import known
+from tuner.db.prepared import Prepared
+from tuner.db.tables import artifacts, checkpoints, loose_files, trials
+
+_KINDS = (artifacts, checkpoints)
+_FOUND = [exists().where(trials.c.study_id == bindparam("study"), trials.c.id == kind.c.trial_id) for kind in _KINDS]
+_HAS_FILES = Prepared(select(or_(*_FOUND).label("found")))
+
+
+def has_files(connection: Connection, study_id: str) -> bool:
+    """Whether any trial of the study has an artifact or a checkpoint."""
+    facts = known(connection).of_study(study_id)
+    if not facts.no_files:
+        facts.no_files = not _HAS_FILES.all(connection, {"study": study_id})[0]["found"]
+    return not facts.no_files
+
+
+def paths_of_study(connection: Connection, study_id: str) -> list[str]:
+    """Of its artifacts and checkpoints."""
+    of_kind = [select(kind.c.path).join(trials, trials.c.id == kind.c.trial_id) for kind in _KINDS]
+    query = union_all(*(paths.where(trials.c.study_id == study_id) for paths in of_kind))
+    return list(connection.execute(query).scalars())
+
+
+def add_loose(connection: Connection, paths: Iterable[str], *, now: datetime) -> None:
+    rows = [{"path": path, "since": now} for path in paths]
+    if rows:
+        connection.execute(insert(loose_files), rows)
+
+
+def forget_loose(connection: Connection, paths: Iterable[str]) -> int:
+    """They belong to something now, or are gone; returns how many were loose."""
+    return sum(connection.execute(delete(loose_files).where(loose_files.c.path == path)).rowcount for path in paths)
+
+
+def loose_since(connection: Connection, before: datetime, *, limit: int) -> list[str]:
+    """Those that have been loose since before then, the oldest first."""
+    query = select(loose_files.c.path).where(loose_files.c.since < before).order_by(loose_files.c.since).limit(limit)
+    return list(connection.execute(query).scalars())
