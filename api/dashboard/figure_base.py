@@ -145,6 +145,7 @@ class Axis:
     name: str
     log: bool
     levels: tuple[ParamValue, ...]  # of a parameter without an order between numbers; () for ranges
+    whole: bool = False  # its values are whole numbers
 
     def position(self, value: ParamValue) -> float | None:
         """Where `value` stands: the exponent on a log axis, the index of a level; None where it can't be shown."""
@@ -189,7 +190,8 @@ def _axis(name: str, body: object, values: Sequence[ParamValue]) -> Axis | None:
     if listed or not numeric:
         # As in the study file where it can be told; 8, 16, 32 in order of size.
         return Axis(name, log=False, levels=tuple(sorted(distinct, key=_by_size)))
-    return Axis(name, log=isinstance(body, Mapping) and body.get("log") is True, levels=())
+    whole = all(isinstance(value, int) for value in distinct)
+    return Axis(name, log=isinstance(body, Mapping) and body.get("log") is True, levels=(), whole=whole)
 
 
 def _by_size(value: ParamValue) -> tuple[bool, float, str]:

@@ -215,6 +215,8 @@ def _ticks(axis: Axis, scale: tuple[float, float]) -> list[tuple[float, str]]:
     if axis.levels:
         return [(_height(float(index), scale), label(value, 14)) for index, value in enumerate(axis.levels)][:12]
     positions = [scale[0] + (scale[1] - scale[0]) * share for share in (0, 0.25, 0.5, 0.75, 1)]
+    if axis.whole and not axis.log:
+        positions = [float(round(position)) for position in positions]
     texts = [_short(10**position if axis.log else position) for position in positions]
     return list(dict.fromkeys((_height(position, scale), text) for position, text in zip(positions, texts, strict=True)))
 

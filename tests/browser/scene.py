@@ -98,6 +98,7 @@ class Player:
         values = {point.name: point.value for point in points if point.split == "validation"}
         trained = 22_700_000 - 1_770_000 * int(lease.params["frozen_layers"] or 0)
         details = {"trained_parameters": trained, "seconds": {"train": 9.3 * slot.epoch, "evaluate": 0.8 * slot.epoch}}
+        details |= {"memory": {"peak": 790_540_288, "limit": 25_276_514_304}}
         if not verdict.stop:
             self._keep(lease, result_files(points[0].value, self.rng), now)
         manager.finish(lease.id, Ending(state="completed", values=values, details=details), now=now)

@@ -308,6 +308,7 @@ def test_a_row_leads_to_its_trial_and_from_there_to_the_next(site: Site, busy: P
     expect(page.locator("#curve-panel .scatterlayer path.js-line")).to_have_count(1)
     expect(page.locator("#attempts tbody tr")).to_have_count(1)
     expect(page.locator("#details")).to_contain_text("22,700,000")
+    expect(page.locator("#details")).to_contain_text("790.5 MB")
     expect(page.locator("#log")).to_contain_text("epoch 3: accuracy")
     expect(page.locator("#reproduce")).to_contain_text('"learning_rate": {')
     page.get_by_role("link", name="Next trial").click()

@@ -191,9 +191,14 @@ function showArtifacts(artifacts) {
 function details(given) {
   const flat = (value, path) => (value !== null && typeof value === "object"
     ? Object.entries(value).flatMap(([name, inner]) => flat(inner, [...path, name]))
-    : [[path.join(" · "), typeof value === "number" && Number.isInteger(value) ? value.toLocaleString(language) : param(value)]]);
+    : [[path.join(" · "), detail(value, path)]]);
   const pairs = flat(given ?? {}, []);
   return pairs.length ? facts(pairs) : el("p", { class: "muted" }, t("None; the worker tells them when the trial ends well."));
+}
+
+function detail(value, path) {
+  if (!Number.isInteger(value)) return param(value);
+  return path[0] === "memory" || path.at(-1) === "bytes" ? bytes(value) : value.toLocaleString(language);
 }
 
 // Appends the lines that came since the last time; stays at the end unless the reader has scrolled up.

@@ -38,6 +38,12 @@ def test_parallel_spreads_a_log_parameter_evenly() -> None:
     assert heights == {0: 0.0, 1: 0.5, 2: 1.0}
 
 
+def test_parallel_labels_whole_numbers_by_whole_numbers() -> None:
+    figure = parallel(figure_input([a_trial(n, value=0.1 * n, params={"epochs": n}) for n in (1, 2, 4)]))
+    labels = {annotation.text: annotation.y for annotation in figure.layout.annotations if annotation.x == 0}
+    assert labels == {"1": 0, "2": pytest.approx(1 / 3, abs=1e-4), "3": pytest.approx(2 / 3, abs=1e-4), "4": 1}
+
+
 def test_parallel_takes_a_line_without_a_conditional_parameter_below_its_axis() -> None:
     momenta = [{}, {"momentum": 0.5}, {"momentum": 0.9}]
     params: list[dict[str, Any]] = [{"optimizer": "sgd" if momentum else "adamw"} | momentum for momentum in momenta]
