@@ -95,7 +95,7 @@ def _new_trial(change: Change, study: Study, lease: tuple[str, str], now: dateti
     if search.draws_long:
         if study_rows.startable(change.connection, study) <= change.before_it(study):
             return None  # another study may have something to do at once
-        drawn = change.have_drawn(study)
+        drawn = change.have_drawn(study, {})
     number = study_rows.claim_number(change.connection, study.id)
     if number is None:
         return None

@@ -91,16 +91,19 @@ class Change:
         """How many calls that wait for a draw of the study get theirs before this one."""
         return 0 if self._call.turn == study.id else self._turns.length(study.id)
 
-    def have_drawn(self, study: Study) -> Mapping[str, ParamValue]:
-        """Before anything is changed: what the study's next trial is to be given if a draw takes long; empty if it does not.
+    def have_drawn(self, study: Study, given: Mapping[str, ParamValue]) -> Mapping[str, ParamValue]:
+        """Before anything is changed: what the study's next trial is to be given if a draw takes long; `given` if it does not.
 
         A draw knows of what had ended when it began. Raises DrawMissing, which `Ledger` sees to.
         """
         search, made = self.search(study), self._made(study)
-        drawn = search.if_drawn(made[next(reversed(made))]) if made else None
-        if drawn is None and (request := search.draw_to_make(study.n_created, made)) is not None:
+        drawn: Mapping[str, ParamValue] | None = None
+        if made:
+            newest = made[next(reversed(made))]
+            drawn = search.if_drawn({name: given.get(name, value) for name, value in newest.items()})
+        if drawn is None and (request := search.draw_to_make(study.n_created, given, made)) is not None:
             raise DrawMissing(study.id, request)
-        return drawn or {}
+        return drawn or given
 
     def ask(self, study: Study, number: int, given: Mapping[str, ParamValue] | None = None) -> Suggestion:
         """Parameters for a new trial; what the sampler remembers of the study as a whole is stored at once."""

@@ -15,7 +15,7 @@ from typing import Any
 from studies.definition import ParamValue
 from studies.errors import FieldError, InvalidInput, known
 from studies.hub import DATA_PREFIX, unpinned
-from studies.space import Fixed
+from studies.space import Fixed, Space
 from tuner.budget import exhausted
 from tuner.db import access_rows, file_rows, study_rows, trial_rows
 from tuner.db.space_rows import insert_priors, insert_space
@@ -165,7 +165,8 @@ class Lifecycle:
             errors = [FieldError(f"params.{error.field}", error.message) for error in found]
             if errors:
                 raise InvalidInput(errors)
-            trial = _enqueue(change, study, params, origin="enqueued", now=now)
+            whole = change.have_drawn(study, _searched(space, params)) if _may_grow(study) else {}
+            trial = _enqueue(change, study, {**params, **whole}, origin="enqueued", now=now)
             note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
             return trial
 
@@ -244,9 +245,7 @@ def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, 
             f"study {study.name!r} is {study.state} and has started {study.n_created} trials: its budget leaves no other; "
             "change budget.trials first"
         )
-    space = space_of(study.spec, study.facts.blocks)
-    searched = {name: value for name, value in params.items() if not isinstance(space[name], Fixed)}
-    suggestion = change.ask(study, number, searched)
+    suggestion = change.ask(study, number, _searched(space_of(study.spec, study.facts.blocks), params))
     trial = trial_rows.insert_trial(
         change.connection,
         study_id=study.id,
@@ -259,6 +258,16 @@ def _enqueue(change: Change, study: Study, params: Mapping[str, ParamValue], *, 
     )
     change.tell_trial(trial)
     return trial
+
+
+def _searched(space: Space, params: Mapping[str, ParamValue]) -> Mapping[str, ParamValue]:
+    return {name: value for name, value in params.items() if not isinstance(space[name], Fixed)}
+
+
+def _may_grow(study: Study) -> bool:
+    """Whether a trial may be added: its number is claimed by a statement that looks again."""
+    most = study.spec.budget.trials
+    return study.state in LIVE_STUDY_STATES and (most is None or study.n_created < most)
 
 
 def _start(change: Change, study: Study, checked: CheckedStudy, now: datetime) -> None:

@@ -133,15 +133,16 @@ class Search:
         """Whether a draw may take so long that it is better made elsewhere, as `draw_to_make` tells."""
         return isinstance(self.spec.sampler, GpSampler)
 
-    def draw_to_make(self, number: int, made: Draws = NO_DRAWS) -> str | None:
+    def draw_to_make(self, number: int, given: Mapping[str, ParamValue], made: Draws = NO_DRAWS) -> str | None:
         """What `search_gp.make` must draw before trial `number`, the next one, can be asked for at once; None: nothing.
 
-        `made` are draws that were made for it and may not be run. Nothing is changed by asking.
+        `given` are parameters that it is to have, `made` draws that were made for it and may not be run. Nothing is changed by
+        asking.
         """
         sampler = self.spec.sampler
         if not isinstance(sampler, GpSampler):
             return None
-        tries = (self._try_at(number + self._offset, attempt, {}, made) for attempt in range(_DRAWS))
+        tries = (self._try_at(number + self._offset, attempt, given, made) for attempt in range(_DRAWS))
         return next((r for t in tries if (r := gp_request(t, sampler.startup_trials)) is None or r not in made), None)
 
     def if_drawn(self, drawn: Mapping[str, ParamValue]) -> Configuration | None:

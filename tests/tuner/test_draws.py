@@ -18,7 +18,7 @@ from tests.tuner.helpers import Bench, make_bench
 from tests.tuner.test_ledger import in_thread
 from tuner.db import lease_rows
 from tuner.db.engine import Connection
-from tuner.errors import Unavailable
+from tuner.errors import Conflict, Unavailable
 from tuner.lifecycle import Actor
 from tuner.service import Service
 from tuner.spec import space_of
@@ -282,6 +282,30 @@ def test_who_gives_every_parameter_waits_for_no_draw(gp: Bench, drawer: Drawer) 
     gp.service.lifecycle.enqueue(gp.study_id, {"learning_rate": 1e-4}, actor=Actor(), now=gp.clock())
     assert drawer.requests == []
     assert gp.lease().params["learning_rate"] == 1e-4
+
+
+def test_what_a_person_leaves_open_is_drawn_beside_the_writer_too(service: Service, clock: Clock, drawer: Drawer) -> None:
+    both = NUMBERS | {"weight_decay": {"min": 0.0, "max": 0.3}}
+    bench = make_bench(service, clock, sampler={"name": "gp", "startup_trials": 1}, parameters=both, budget={"trials": 4})
+    bench.complete(0.3)
+    drawer.hold()
+    given = {"weight_decay": 0.2}
+    adding, added = in_thread(lambda: service.lifecycle.enqueue(bench.study_id, given, actor=Actor(), now=clock()))
+    assert drawer.entered.wait(60)
+    start_worker(service, clock())  # the writer is free
+    drawer.go_on.set()
+    adding.join(60)
+    [drawn] = drawer.drawn
+    assert added[0].params == {**added[0].params, "weight_decay": 0.2, "learning_rate": drawn["learning_rate"]}
+    assert {name.partition("_")[0] for name in drawer.threads} == {"search-draw"}
+    assert bench.lease().params == added[0].params
+
+
+def test_nothing_is_drawn_for_a_trial_that_the_budget_does_not_allow(gp: Bench, drawer: Drawer) -> None:
+    gp.service.lifecycle.stop(gp.study_id, actor=Actor(), now=gp.clock())
+    with pytest.raises(Conflict):
+        gp.service.lifecycle.enqueue(gp.study_id, {}, actor=Actor(), now=gp.clock())
+    assert drawer.requests == []
 
 
 def test_nothing_is_drawn_for_a_study_that_is_full(gp: Bench, drawer: Drawer) -> None:
