@@ -26,7 +26,6 @@ from tuner.spec import direction_of
 log = structlog.get_logger()
 CHECKPOINTS_KEPT = 5  # of finished trials, a study
 _MAY_BE_LOOSE = timedelta(days=1)  # no upload takes that long
-_SWEPT_AT_ONCE = 1000  # files
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,7 +107,7 @@ class ArtifactStore:
         def work(change: Change) -> list[str]:
             if not metric_rows.lease_is_current(change.connection, trial.id, lease_id):
                 raise StaleLease(lease_id)
-            if not file_rows.forget_loose(change.connection, [upload.path]):
+            if not file_rows.take_loose(change.connection, upload.path):
                 raise Unavailable("this upload took too long, and was removed; send it again")
             replaced = put(change.connection)
             unneeded = [replaced] if replaced else []
@@ -202,8 +201,7 @@ class ArtifactStore:
 
     def sweep(self, *, now: datetime) -> int:
         """Remove files that have belonged to nothing for a day, since whoever put them there has died; how many there were."""
-        with self.ledger.read() as connection:
-            loose = file_rows.loose_since(connection, now - _MAY_BE_LOOSE, limit=_SWEPT_AT_ONCE)
+        loose = self.ledger.change(lambda change: file_rows.condemn_loose(change.connection, now - _MAY_BE_LOOSE))
         self.remove(loose)
         return len(loose)
 

@@ -166,7 +166,7 @@ class Lifecycle:
             if errors:
                 raise InvalidInput(errors)
             whole = change.have_drawn(study, _searched(space, params)) if _may_grow(study) else {}
-            trial = _enqueue(change, study, {**params, **whole}, origin="enqueued", now=now)
+            trial = _enqueue(change, study, {**whole, **params}, origin="enqueued", now=now)
             note(change, actor, "trial.enqueue", f"{study.id}/{trial.number}", now)
             return trial
 

@@ -196,7 +196,7 @@ def checkpoint_forgotten(patch: pytest.MonkeyPatch) -> None:
 def files_without_a_row(patch: pytest.MonkeyPatch) -> None:
     """A file has no row until it belongs to a trial, and none from when it does no longer."""
     patch.setattr(file_rows, "add_loose", lambda *_, **__: None)
-    patch.setattr(file_rows, "forget_loose", lambda *_: 1)
+    patch.setattr(file_rows, "take_loose", lambda *_: True)
 
 
 def no_set_aside(patch: pytest.MonkeyPatch) -> None:

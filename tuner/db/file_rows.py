@@ -7,15 +7,16 @@ whatever dies, there is no file that no row names.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, delete, exists, insert, or_, select, union_all
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, union_all, update
 
 from tuner.db.engine import Connection
 from tuner.db.known_rows import known
 from tuner.db.prepared import Prepared
 from tuner.db.tables import artifacts, checkpoints, loose_files, trials
 
+_CONDEMNED = datetime(1970, 1, 1, tzinfo=UTC)  # in `since`, of one that is being removed
 _KINDS = (artifacts, checkpoints)
 _FOUND = [exists().where(trials.c.study_id == bindparam("study"), trials.c.id == kind.c.trial_id) for kind in _KINDS]
 _HAS_FILES = Prepared(select(or_(*_FOUND).label("found")))
@@ -42,12 +43,19 @@ def add_loose(connection: Connection, paths: Iterable[str], *, now: datetime) ->
         connection.execute(insert(loose_files), rows)
 
 
-def forget_loose(connection: Connection, paths: Iterable[str]) -> int:
-    """They belong to something now, or are gone; returns how many were loose."""
-    return sum(connection.execute(delete(loose_files).where(loose_files.c.path == path)).rowcount for path in paths)
+def take_loose(connection: Connection, path: str) -> bool:
+    """It belongs to something now; False if it is no loose file, or one that is being removed."""
+    mine = delete(loose_files).where(loose_files.c.path == path, loose_files.c.since > _CONDEMNED)
+    return connection.execute(mine).rowcount > 0
 
 
-def loose_since(connection: Connection, before: datetime, *, limit: int) -> list[str]:
-    """Those that have been loose since before then, the oldest first."""
-    query = select(loose_files.c.path).where(loose_files.c.since < before).order_by(loose_files.c.since).limit(limit)
-    return list(connection.execute(query).scalars())
+def condemn_loose(connection: Connection, before: datetime) -> list[str]:
+    """Those that have been loose since before then, which nothing may take any more."""
+    old = update(loose_files).where(loose_files.c.since < before).values(since=_CONDEMNED)
+    return list(connection.execute(old.returning(loose_files.c.path)).scalars())
+
+
+def forget_loose(connection: Connection, paths: Iterable[str]) -> None:
+    """They are gone."""
+    for path in paths:
+        connection.execute(delete(loose_files).where(loose_files.c.path == path))
