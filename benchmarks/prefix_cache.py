@@ -25,7 +25,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
 from transformers.utils import logging
 
-from studies.definition import DataSpec, Job, Metric, Verdict
+from studies.definition import DataSpec, Job, Keep, Metric, Verdict
 from studies.labelled_texts import read
 from studies.models import resolve
 from studies.text_classification import DEFINITION
@@ -148,7 +148,7 @@ def by_loop(options: argparse.Namespace, data: DataSpec, depth: int, shared: Pat
             shared_bytes=10**10,
         )
         before = time.process_time()
-        outcome = DEFINITION.train(job, report, lambda checkpoint: checkpoint.file.unlink())
+        outcome = DEFINITION.train(job, report, Keep())
         seconds, prefix = outcome.details["seconds"], outcome.details["prefix"]
         wall = seconds["train"] + seconds["evaluate"]
         # Processor time is known between reports only: the first epoch is taken to be like the others.

@@ -95,7 +95,18 @@ class Checkpoint:
 
 
 Report = Callable[[Sequence[Metric]], Verdict]
-Keep = Callable[[Checkpoint], None]  # takes over the file, at once or soon
+
+
+class Keep:
+    """What becomes of what a trial leaves behind. By this one checkpoints go at once, and every model is saved."""
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Take over its file, at once or soon."""
+        checkpoint.file.unlink(missing_ok=True)
+
+    def wants_model(self, values: Mapping[str, float]) -> bool:
+        """Whether to save the model of a trial that has ended with `values`."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +126,7 @@ class Job:
     threads: int  # CPU threads this trial may use
     ranks: int = 1  # processes that train together, each on a device of its own and on its share of every batch
     eval_every: float = 1.0  # epochs between two evaluations, each of them reported; the last one is at the end of training
-    folder: Path  # the trial's own; what is left in `folder / "model"` is kept if the trial is the best
+    folder: Path  # the trial's own; what is left in `folder / "model"` is kept
     shared: Path | None = None  # where trials of this machine share what is computed once: the states of frozen prefixes
     shared_bytes: int = 0  # how much may lie there
     resume: Path | None = None  # a checkpoint of an earlier attempt to go on from
@@ -125,7 +136,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a trial ended with. `values` belong to the best epoch, whose weights are in the model folder."""
+    """What a trial ended with. `values` belong to the best epoch, whose weights are in the model folder if they are wanted."""
 
     values: Mapping[str, float]
     stopped: StopReason | None = None  # None: ran to its end

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.catalog import definition
-from studies.definition import Checkpoint, Metric, Outcome, Verdict
+from studies.definition import Keep, Metric, Outcome, Verdict
 from tuner.errors import TunerError
 
 
@@ -55,7 +55,7 @@ def train_again(recipe: Mapping[str, Any], output: Path | None, report: Callable
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuner-")))
         job = job_of(recipe, folder)
-        outcome = definition(job.task).train(job, go_on, _forget)
+        outcome = definition(job.task).train(job, go_on, Keep())
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder / "model", output)
@@ -88,7 +88,3 @@ def spread(
             shutil.move(kept, output)
     assert best is not None  # at least one seed is asked for
     return Spread(metric=str(recipe["metric"]), values=values, best_seed=best)
-
-
-def _forget(checkpoint: Checkpoint) -> None:
-    checkpoint.file.unlink()

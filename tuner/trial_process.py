@@ -22,6 +22,7 @@ import structlog
 from studies.catalog import definition
 from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure, death_of, failure_of
+from studies.piped import Piped, Trained
 from tuner.errors import TunerError
 from tuner.process_tree import kill_tree
 
@@ -32,11 +33,11 @@ _LONGEST_TMPDIR = 107 - 32
 
 _PRELOADED = ["tuner.trial_process", "studies.training.warm"]
 
-Message = Sequence[Metric] | Checkpoint | Outcome | TrialFailure
+Message = Sequence[Metric] | Checkpoint | Trained | Outcome | TrialFailure
 
 
 class TrialProcess:
-    """A running trial. `receive` its messages; answer each report with `reply`."""
+    """A running trial. `receive` its messages; answer each report, and what it asks when it is Trained, with `reply`."""
 
     def __init__(self, job: Job, environment: dict[str, str]) -> None:
         self._pipe, theirs = _context().Pipe()
@@ -58,9 +59,9 @@ class TrialProcess:
             self._process.join(10)
             return death_of("the trial's process", self._process.exitcode)
 
-    def reply(self, verdict: Verdict) -> None:
+    def reply(self, answer: Verdict | bool) -> None:
         try:
-            self._pipe.send(verdict)
+            self._pipe.send(answer)
         except ConnectionError:
             pass  # the process is gone: the next `receive` says so
 
@@ -137,15 +138,10 @@ def _run(job: Job, pipe: Connection, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     os.setsid()  # what the trial starts is found, and killed, by this session
     _end_with_worker()
-
-    def report(metrics: Sequence[Metric]) -> Verdict:
-        pipe.send(list(metrics))
-        verdict: Verdict = pipe.recv()
-        return verdict
-
+    told = Piped(pipe)
     message: Outcome | TrialFailure
     try:
-        message = definition(job.task).train(job, report, pipe.send)
+        message = definition(job.task).train(job, told.report, told)
     except Exception as error:  # noqa: BLE001  the outermost edge of this process
         message = failure_of(error)
     pipe.send(message)

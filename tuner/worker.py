@@ -23,8 +23,9 @@ from typing import TypeVar
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from studies.definition import RESULT_FILES, RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
+from studies.definition import RESUMED_LATER, Checkpoint, Job, Metric, Outcome, Verdict
 from studies.errors import InvalidInput, TrialFailure
+from studies.piped import Trained
 from tuner.allowed import check_allowed
 from tuner.client import Client
 from tuner.errors import Refused, ServiceError, TunerError
@@ -221,6 +222,8 @@ class Worker:
                 return message
             if isinstance(message, Checkpoint):
                 trial.save_checkpoint(message, wait=False)
+            elif isinstance(message, Trained):
+                process.reply(self._wants_model(trial, message))
             elif message is not None:
                 watch.heard()
                 process.reply(self._report(trial, message))
@@ -259,21 +262,22 @@ class Worker:
             trial.release()
         else:
             if ending.stopped is None and trial.verdict.reason not in ("pruned", "stopped"):
-                self._upload(trial, ending, folder / "model")
+                for file in sorted((folder / "model").glob("*")):
+                    self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
             trial.complete(ending.values, ending.details)
 
-    def _upload(self, trial: LeasedTrial, outcome: Outcome, model: Path) -> None:
-        """What the service keeps of a trial: of one that is not among the best no model, which is large."""
-        value = outcome.values.get(objective_of(parse(trial.spec)).metric)
-        whole = value is None or self._patiently(lambda: self._wants_model(trial, value))
-        for file in sorted(model.glob("*")):
-            if whole or file.name in RESULT_FILES:
-                self._patiently(lambda file=file: trial.upload(file.name, file))  # type: ignore[misc]
-
-    def _wants_model(self, trial: LeasedTrial, value: float) -> bool:
-        answer = self.client.get(f"/leases/{trial.id}/wanted", value=value)
-        with well_formed("what is wanted"):
-            return bool(answer["model"])
+    def _wants_model(self, trial: LeasedTrial, ended: Trained) -> bool:
+        """Whether the service would keep the model, which is large; it may if there is no answer now."""
+        value = ended.values.get(objective_of(parse(trial.spec)).metric)
+        if value is None:
+            return True
+        try:
+            answer = self.client.get(f"/leases/{trial.id}/wanted", value=value)
+            with well_formed("what is wanted"):
+                return bool(answer["model"])
+        except ServiceError as error:
+            log.warning("no answer whether the model is wanted; it is saved", error=str(error))
+            return True
 
     def _patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat a call while the service gives no answer: every call of a worker may be repeated."""

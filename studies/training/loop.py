@@ -25,7 +25,7 @@ from studies.training.freezing import freeze, levels, unfreeze
 from studies.training.hardware import Precision, memory
 from studies.training.latency import latency
 from studies.training.lora import adapt
-from studies.training.models import save_model
+from studies.training.models import save_files, save_model
 from studies.training.optim import build_optimizer, build_schedule
 from studies.training.provenance import origin
 from studies.training.ranks import Ranks, in_ranks
@@ -149,7 +149,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         if ranks.first and epoch < settings.epochs and wanted:
             file = job.folder / f"checkpoint-{epoch:g}.safetensors"
             save_checkpoint(file, state, optimizer, schedule, progress)
-            keep(Checkpoint(file=file, epoch=epoch, step=progress.step))
+            keep.checkpoint(Checkpoint(file=file, epoch=epoch, step=progress.step))
             kept = time.perf_counter()
             seconds["checkpoint"] += kept - began
         if verdict.stop and ranks.first:
@@ -168,9 +168,12 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
         best = replace(best, predictions=task.samples(model, job.device))
     record = _record(job, outcome, task) | {"adapter": adapter is not None}
     files = best.files() | attention_file(model, task.processor, task.validation, job.device)
-    plain = type(model).__module__.startswith("transformers.")
-    files |= {"README.md": card(record, best.scores, best.classes, plain=plain)}
-    save_model(job.folder / "model", model, task.processor, record, files, adapter)
+    if keep.wants_model(outcome.values):
+        plain = type(model).__module__.startswith("transformers.")
+        files |= {"README.md": card(record, best.scores, best.classes, plain=plain)}
+        save_model(job.folder / "model", model, task.processor, record, files, adapter)
+    else:
+        save_files(job.folder / "model", files)
     return outcome
 
 

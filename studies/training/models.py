@@ -146,7 +146,13 @@ def save_model(
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(part)
     processor.save_pretrained(part)
-    for name, text in ({RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"} | dict(files or {})).items():
-        (part / name).write_text(text, encoding="utf-8")
+    save_files(part, {RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n"} | dict(files or {}))
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def save_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write `files` (name → text)."""
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")

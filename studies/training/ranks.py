@@ -25,8 +25,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from studies.definition import Checkpoint, Job, Keep, Metric, Outcome, Report, Verdict
+from studies.definition import Checkpoint, Job, Keep, Outcome, Report, Verdict
 from studies.errors import TrialFailure, death_of, failure_of
+from studies.piped import Piped, Trained
 
 Value = TypeVar("Value")
 _BUCKET = 8 * 2**20  # numbers that are added up at once: enough for a fast transfer, without a second copy of all gradients
@@ -154,11 +155,11 @@ def _followed(started: dict[Connection, ForkProcess], report: Report, keep: Keep
             if isinstance(message, CutOff):
                 cut_off = message
             elif isinstance(message, Checkpoint):
-                keep(message)
-            elif isinstance(message, list):
-                verdict = report(message)
+                keep.checkpoint(message)
+            elif isinstance(message, list | Trained):
+                answer = keep.wants_model(message.values) if isinstance(message, Trained) else report(message)
                 with suppress(ConnectionError):  # it is gone: the next look at its pipe says so
-                    pipe.send(verdict)
+                    pipe.send(answer)
     raise TrialFailure("hardware", f"the processes of the trial lost each other: {cut_off}")
 
 
@@ -166,11 +167,7 @@ def _run(train: Train, job: Job, ranks: Ranks, pipe: Connection) -> None:
     """A rank, from its beginning to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what Ctrl-C ends is the trial, and that ends its ranks
     threading.Thread(target=_end_with_trial, daemon=True).start()
-
-    def report(metrics: Sequence[Metric]) -> Verdict:
-        pipe.send(list(metrics))
-        verdict: Verdict = pipe.recv()
-        return verdict
+    told = Piped(pipe)
 
     def unheard(_: object) -> Verdict:
         return Verdict()
@@ -178,7 +175,7 @@ def _run(train: Train, job: Job, ranks: Ranks, pipe: Connection) -> None:
     message: Outcome | TrialFailure | CutOff | None
     try:
         _meet(job, ranks)
-        message = train(job, report, pipe.send, ranks) if ranks.first else train(job, unheard, pipe.send, ranks)
+        message = train(job, told.report if ranks.first else unheard, told, ranks)
     except CutOff as error:
         message = error
     except Exception as error:  # noqa: BLE001  the outermost edge of this process

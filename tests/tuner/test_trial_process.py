@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from studies.definition import Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
+from studies.definition import RESULT_FILES, Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
+from studies.piped import Trained
 from tuner.errors import TunerError
 from tuner.trial_process import Message, TrialProcess, detect_gpus, warm_up
 
@@ -127,14 +128,18 @@ def test_ctrl_c_never_reaches_a_trial_however_young(job: Job) -> None:
     assert first is not None and not isinstance(first, TrialFailure), first
 
 
-def test_a_trial_reports_and_ends_with_an_outcome(process: TrialProcess, job: Job) -> None:
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_trial_reports_and_ends_with_an_outcome(process: TrialProcess, job: Job, wanted: bool) -> None:
     reports: list[Any] = []
+    asked: list[Any] = []
     while not isinstance(message := following(process), Outcome):
-        reports.append(message)
-        process.reply(Verdict())
+        (asked if isinstance(message, Trained) else reports).append(message)
+        process.reply(wanted if isinstance(message, Trained) else Verdict())
     assert message.stopped is None and set(message.values) >= {"accuracy", "loss"}
     assert all(isinstance(metric, Metric) for report in reports for metric in report)
-    assert (job.folder / "model" / "model.safetensors").is_file()
+    assert [question.values for question in asked] == [message.values]
+    left = {path.name for path in (job.folder / "model").iterdir()}
+    assert left > {"model.safetensors", *RESULT_FILES} if wanted else left == set(RESULT_FILES)
     pid = pid_of(process)
     process.end(10)
     assert not alive(pid)

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from studies.piped import Trained
 from tests.simulation import study_body
 from tests.tuner.something_else import something_else
 from tuner.client import Client
+from tuner.errors import Unreachable
 from tuner.gpus import FakeGpus, UnwatchedGpus
 from tuner.leased_trial import LeasedTrial
 from tuner.places import Places, Slot
@@ -66,6 +71,28 @@ def test_heartbeats_survive_what_makes_no_sense(tmp_path: Path) -> None:
             while not trial.verdict.stop and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert trial.verdict.reason == "stopped"
+
+
+def test_a_model_is_saved_unless_the_service_would_not_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: dict[float, Any] = {0.4: {"model": False}, 0.9: {"model": True}, 0.5: {"what": 1}, 0.6: Unreachable("away")}
+
+    def get(path: str, *, value: float) -> Any:
+        assert path == "/leases/l1/wanted"
+        if isinstance(answers[value], Exception):
+            raise answers[value]
+        return answers[value]
+
+    with Client("http://127.0.0.1:9", "none") as client:
+        monkeypatch.setattr(client, "get", get)
+        worker = Worker(client, Places([], slots=1), UnwatchedGpus([]), folder=tmp_path, most_idle_seconds=0)
+        trial = LeasedTrial(client, lease_of())
+        assert {value: worker._wants_model(trial, Trained({"accuracy": value})) for value in answers} == {
+            0.4: False,
+            0.9: True,
+            0.5: True,
+            0.6: True,
+        }
+        assert worker._wants_model(trial, Trained({"loss": 0.1}))
 
 
 def test_versions_name_what_decides_the_numbers() -> None:

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from studies.definition import Checkpoint, DataSpec, Definition, Job, Outcome, ParamValue, Verdict
+from studies.definition import DataSpec, Definition, Job, Keep, Outcome, ParamValue, Verdict
 from studies.text_classification import DEFINITION
 from tests.studies.conftest import FILLERS, WORDS, Write
 
@@ -76,10 +76,6 @@ def make_job(tiny_model: str, tmp_path: Path, write: Write, examples: list[tuple
     return make
 
 
-def keep_nothing(checkpoint: Checkpoint) -> None:
-    """For tests that are not about checkpoints."""
-
-
 def train_tiny(definition: Definition, model: str, data: DataSpec, folder: Path, **params: ParamValue) -> Outcome:
     """Train a trial of any task in `folder`, never told to stop."""
     metric = next(iter(definition.metrics))
@@ -97,7 +93,7 @@ def train_tiny(definition: Definition, model: str, data: DataSpec, folder: Path,
         threads=1,
         folder=folder,
     )
-    return definition.train(job, lambda metrics: Verdict(), keep_nothing)
+    return definition.train(job, lambda metrics: Verdict(), Keep())
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> str:

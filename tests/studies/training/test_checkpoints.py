@@ -9,18 +9,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from studies.definition import Checkpoint, Job, Metric, Outcome, Verdict
+from studies.definition import Checkpoint, Job, Keep, Metric, Outcome, Verdict
 from studies.text_classification import DEFINITION
 from studies.training.checkpoints import worth_keeping
 from tests.studies.training.conftest import MakeJob
 
 
-class Observer:
+class Observer(Keep):
     """Notes reports and checkpoints; tells the trial to stop at an epoch if asked to."""
 
     def __init__(self, stop_at: float | None = None, reason: str = "preempted") -> None:
         self.reports: list[list[Metric]] = []
-        self.checkpoints: list[Checkpoint] = []
+        self.left: list[Checkpoint] = []
         self.stop_at, self.reason = stop_at, reason
 
     def report(self, metrics: Sequence[Metric]) -> Verdict:
@@ -28,7 +28,10 @@ class Observer:
         return Verdict(stop=True, reason=self.reason) if metrics[0].epoch == self.stop_at else Verdict()
 
     def train(self, job: Job) -> Outcome:
-        return DEFINITION.train(job, self.report, self.checkpoints.append)
+        return DEFINITION.train(job, self.report, self)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.left.append(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_a_resumed_trial_ends_bit_for_bit_as_one_never_interrupted(
     first = Observer(stop_at=stopped_at)
     assert first.train(replace(job, folder=_new(tmp_path / "first"))).stopped == "preempted"
     second = Observer()
-    resumed = second.train(replace(job, folder=_new(tmp_path / "second"), resume=first.checkpoints[-1].file))
+    resumed = second.train(replace(job, folder=_new(tmp_path / "second"), resume=first.left[-1].file))
 
     assert first.reports + second.reports == whole.reports
     assert (resumed.values, resumed.epoch) == (expected.values, expected.epoch)
@@ -71,8 +74,8 @@ def test_a_resumed_trial_ends_bit_for_bit_as_one_never_interrupted(
 def test_a_checkpoint_is_kept_after_every_epoch_but_the_last(make_job: MakeJob) -> None:
     observer = Observer()
     observer.train(make_job(epochs=3))
-    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [1.0, 2.0]
-    assert [checkpoint.step for checkpoint in observer.checkpoints] == [report[0].step for report in observer.reports[:2]]
+    assert [checkpoint.epoch for checkpoint in observer.left] == [1.0, 2.0]
+    assert [checkpoint.step for checkpoint in observer.left] == [report[0].step for report in observer.reports[:2]]
 
 
 def test_a_large_checkpoint_waits_until_it_takes_a_tenth_of_the_time_at_most() -> None:
@@ -88,16 +91,16 @@ def test_a_large_checkpoint_within_an_epoch_is_left_out_unless_the_trial_is_told
     monkeypatch.setattr("studies.training.loop.worth_keeping", lambda state, seconds: False)
     undisturbed, observer = Observer(), Observer(stop_at=0.5)
     undisturbed.train(replace(make_job(epochs=3), eval_every=0.5))
-    assert [checkpoint.epoch for checkpoint in undisturbed.checkpoints] == [1.0, 2.0]
+    assert [checkpoint.epoch for checkpoint in undisturbed.left] == [1.0, 2.0]
     assert observer.train(replace(make_job(epochs=3), eval_every=0.5)).stopped == "preempted"
-    assert [checkpoint.epoch for checkpoint in observer.checkpoints] == [0.5]
+    assert [checkpoint.epoch for checkpoint in observer.left] == [0.5]
 
 
 @pytest.mark.parametrize("reason", ["pruned", "stopped", "lost"])
 def test_a_trial_that_will_not_go_on_leaves_no_checkpoint(make_job: MakeJob, reason: str) -> None:
     observer = Observer(stop_at=1, reason=reason)
     assert observer.train(make_job(epochs=3)).stopped == reason
-    assert observer.checkpoints == []
+    assert observer.left == []
 
 
 def test_frozen_parameters_take_no_place_in_a_checkpoint(make_job: MakeJob, tmp_path: Path) -> None:
@@ -105,7 +108,7 @@ def test_frozen_parameters_take_no_place_in_a_checkpoint(make_job: MakeJob, tmp_
     for layers in (0, 3):
         observer = Observer(stop_at=1)
         observer.train(make_job(frozen_layers=layers, job_folder=_new(tmp_path / str(layers))))
-        sizes[layers] = observer.checkpoints[0].file.stat().st_size
+        sizes[layers] = observer.left[0].file.stat().st_size
     assert sizes[3] < sizes[0] / 3
 
 
@@ -116,7 +119,7 @@ def test_without_a_usable_checkpoint_a_trial_starts_anew(
     whole, observer = Observer(), Observer(stop_at=1)
     whole.train(make_job(job_folder=_new(tmp_path / "whole")))
     observer.train(make_job(frozen_layers=2 if damage == "of another depth" else 0))
-    file = observer.checkpoints[0].file
+    file = observer.left[0].file
     if damage == "cut off":
         file.write_bytes(file.read_bytes()[:-100])
     if damage == "overwritten":
@@ -130,7 +133,7 @@ def test_without_a_usable_checkpoint_a_trial_starts_anew(
 def test_random_states_of_gpus_that_are_not_here_are_left_alone(make_job: MakeJob, tmp_path: Path) -> None:
     first, second = Observer(stop_at=1), Observer()
     first.train(make_job())
-    file = first.checkpoints[0].file
+    file = first.left[0].file
     with safe_open(file, framework="pt") as handle:
         metadata, tensors = handle.metadata(), {name: handle.get_tensor(name) for name in handle.keys()}
     save_file(tensors | {"rng.cuda.0": torch.zeros(16, dtype=torch.uint8)}, file, metadata=metadata)
@@ -154,7 +157,7 @@ def test_a_constant_schedule_goes_on_bit_for_bit_as_one_planned_longer(make_job:
     planned_longer, first, more = Observer(), Observer(), Observer()
     expected = planned_longer.train(replace(job, params=dict(job.params) | {"epochs": 5}, folder=_new(tmp_path / "whole")))
     first.train(replace(job, folder=_new(tmp_path / "first")))
-    outcome = extended(more, job, tmp_path / "more", until=5, legs=(3, 5), resume=first.checkpoints[-1].file)
+    outcome = extended(more, job, tmp_path / "more", until=5, legs=(3, 5), resume=first.left[-1].file)
     assert first.reports[:2] + more.reports == planned_longer.reports
     assert (outcome.values, outcome.epoch) == (expected.values, expected.epoch)
     ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("more", "whole"))
@@ -166,7 +169,7 @@ def test_a_pruned_trial_goes_on_bit_for_bit_as_if_it_had_not_been_pruned(make_jo
     whole, pruned, more = Observer(), Observer(stop_at=2, reason="pruned"), Observer()
     expected = whole.train(replace(job, folder=_new(tmp_path / "whole")))
     pruned.train(replace(job, folder=_new(tmp_path / "pruned")))
-    outcome = extended(more, job, tmp_path / "more", until=4, legs=(4,), resume=pruned.checkpoints[-1].file)
+    outcome = extended(more, job, tmp_path / "more", until=4, legs=(4,), resume=pruned.left[-1].file)
     assert pruned.reports[:1] + more.reports == whole.reports
     assert (outcome.values, outcome.epoch) == (expected.values, expected.epoch)
 
@@ -177,7 +180,7 @@ def test_beyond_the_planned_epochs_the_schedule_starts_again_and_what_was_report
     job = make_job(epochs=2, schedule="linear")
     first, more = Observer(), Observer()
     first.train(replace(job, folder=_new(tmp_path / "first")))
-    extended(more, job, tmp_path / "more", until=4, legs=(2, 4), resume=first.checkpoints[-1].file)
+    extended(more, job, tmp_path / "more", until=4, legs=(2, 4), resume=first.left[-1].file)
     assert more.reports[0] == first.reports[1], "the last planned epoch is trained again"
     losses = [next(m.value for m in report if m.split == "train") for report in more.reports]
     assert losses[2] != losses[1] != losses[0], "a learning rate of 0 would change nothing any more"

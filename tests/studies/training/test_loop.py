@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from studies.definition import DataSpec, Job, Metric, Outcome, Verdict
+from studies.definition import DataSpec, Job, Keep, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
 from studies.labelled_texts import inspect, read
 from studies.text_classification import DEFINITION
 from studies.training.hardware import computes_bfloat16
 from studies.training.loop import evaluation_points
-from tests.studies.training.conftest import MakeJob, keep_nothing
+from tests.studies.training.conftest import MakeJob
 
 
 class Recorder:
@@ -33,7 +33,7 @@ class Recorder:
 
 
 def run(job: Job, recorder: Recorder | None = None) -> Outcome:
-    return DEFINITION.train(job, recorder or Recorder(), keep_nothing)
+    return DEFINITION.train(job, recorder or Recorder(), Keep())
 
 
 def plain_accuracy(job: Job) -> float:
@@ -240,7 +240,7 @@ def test_memory_that_runs_out(make_job: MakeJob, error: BaseException) -> None:
         raise error
 
     with pytest.raises(TrialFailure, match="out of memory on cpu with batch_size 8, max_length 16: none left") as caught:
-        DEFINITION.train(make_job(), report, keep_nothing)
+        DEFINITION.train(make_job(), report, Keep())
     assert caught.value.kind == "oom"
 
 
@@ -250,7 +250,7 @@ def test_memory_that_runs_out_on_a_cpu(make_job: MakeJob) -> None:
         return Verdict()
 
     with pytest.raises(TrialFailure, match="out of memory on cpu") as caught:
-        DEFINITION.train(make_job(), report, keep_nothing)
+        DEFINITION.train(make_job(), report, Keep())
     assert caught.value.kind == "oom"
 
 
@@ -259,7 +259,7 @@ def test_other_errors_keep_their_name(make_job: MakeJob) -> None:
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        DEFINITION.train(make_job(), report, keep_nothing)
+        DEFINITION.train(make_job(), report, Keep())
 
 
 def test_the_real_model_on_real_questions(make_job: MakeJob) -> None:

@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from studies.definition import Verdict
+from studies.definition import Keep, Verdict
 from studies.text_classification import DEFINITION
 from studies.training.data import encode
 from studies.training.models import load_classifier
 from studies.training.predict import compute_logits
-from tests.studies.training.conftest import MakeJob, keep_nothing
+from tests.studies.training.conftest import MakeJob
 
 TEXTS = ["the very red a is", "dog", "it is of three", "cat and cat and cat and cat"]
 
@@ -20,7 +20,7 @@ def go_on(metrics: object) -> Verdict:
 
 def test_a_trained_model_tells_label_and_probability(make_job: MakeJob) -> None:
     job = make_job(epochs=6, job_seed=4)
-    DEFINITION.train(job, go_on, keep_nothing)
+    DEFINITION.train(job, go_on, Keep())
     answers = DEFINITION.predict(job.folder / "model", TEXTS)
     assert [answer["label"] for answer in answers] == ["colour", "animal", "number", "animal"]
     assert all(1 / 3 <= answer["probability"] <= 1 for answer in answers)
@@ -40,5 +40,5 @@ def test_padding_does_not_change_the_logits(tiny_model: str) -> None:
 
 def test_no_texts_no_answers(make_job: MakeJob) -> None:
     job = make_job(epochs=1)
-    DEFINITION.train(job, go_on, keep_nothing)
+    DEFINITION.train(job, go_on, Keep())
     assert DEFINITION.predict(job.folder / "model", []) == []

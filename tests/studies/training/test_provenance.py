@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies.definition import Verdict
+from studies.definition import Keep, Verdict
 from studies.errors import InvalidInput
 from studies.labelled_texts import read
 from studies.text_classification import DEFINITION
 from studies.training.provenance import job_of, origin, recipe, revision
-from tests.studies.training.conftest import MakeJob, keep_nothing
+from tests.studies.training.conftest import MakeJob
 
 
 def test_a_recipe_gives_the_same_metrics_again(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(epochs=1, job_seed=7)
-    first = DEFINITION.train(job, lambda metrics: Verdict(), keep_nothing)
+    first = DEFINITION.train(job, lambda metrics: Verdict(), Keep())
     kept = json.loads(json.dumps(first.details["job"]))
-    again = DEFINITION.train(job_of(kept, tmp_path / "again"), lambda metrics: Verdict(), keep_nothing)
+    again = DEFINITION.train(job_of(kept, tmp_path / "again"), lambda metrics: Verdict(), Keep())
     assert again.values == first.values
     assert again.details["job"] == first.details["job"]
 

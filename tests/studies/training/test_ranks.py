@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from studies.definition import Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
+from studies.definition import RESULT_FILES, Checkpoint, DataSpec, Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
+from studies.piped import Trained
 from studies.training.loop import shares
 from studies.training.ranks import Ranks
 from tests.studies.conftest import Write
@@ -37,6 +38,7 @@ class Trial:
         self.process = TrialProcess(job, ENVIRONMENT)
         self.reports: Reports = []
         self.checkpoint: Path | None = None
+        self.wants_model = True
 
     def report(self) -> Outcome | TrialFailure | None:
         """Wait for the next report, which stays without an answer; how the trial ended if that comes first."""
@@ -47,6 +49,8 @@ class Trial:
                 return message
             if isinstance(message, Checkpoint):
                 self.checkpoint = message.file
+            elif isinstance(message, Trained):
+                self.process.reply(self.wants_model)
             else:
                 self.reports.append(message)
                 return None
@@ -101,6 +105,14 @@ def test_two_ranks_learn_what_one_process_learns(make_job: MakeJob, tmp_path: Pa
     assert values(reports_of_two) == pytest.approx(values(reports), abs=2e-4)
     assert two.values == pytest.approx(one.values, abs=2e-4)
     assert two.details["steps"] == one.details["steps"] and two.details["job"]["ranks"] == 2
+
+
+def test_a_model_that_nobody_wants_is_not_saved(make_job: MakeJob) -> None:
+    job = make_job(epochs=1, job_ranks=2)
+    trial = Trial(job)
+    trial.wants_model = False
+    assert isinstance(trial.end(), Outcome)
+    assert sorted(path.name for path in (job.folder / "model").iterdir()) == sorted(RESULT_FILES)
 
 
 def test_texts_count_by_their_tokens(make_job: MakeJob, write: Write, word_decoder: str, tmp_path: Path) -> None:

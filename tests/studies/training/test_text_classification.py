@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from studies.definition import Verdict
+from studies.definition import Keep, Verdict
 from studies.text_classification import DEFINITION
 from studies.training.settings import Settings, settings_of
 from studies.training.text_classification import class_weights, weighted_loss
-from tests.studies.training.conftest import MakeJob, keep_nothing
+from tests.studies.training.conftest import MakeJob
 
 
 def balanced() -> Settings:
@@ -37,7 +37,7 @@ def test_a_weighted_batch_in_parts_is_the_same_batch() -> None:
 
 def test_predictions_and_results_of_each_class_are_kept_with_the_model(make_job: MakeJob) -> None:
     job = make_job(epochs=4)
-    outcome = DEFINITION.train(job, lambda metrics: Verdict(), keep_nothing)
+    outcome = DEFINITION.train(job, lambda metrics: Verdict(), Keep())
     answers = [json.loads(line) for line in (job.folder / "model" / "predictions.jsonl").read_text("utf-8").splitlines()]
     assert len(answers) == 45
     assert sum(answer["expected"] == answer["predicted"] for answer in answers) / 45 == outcome.values["accuracy"]
