@@ -13,6 +13,10 @@ def test_runs_of_one_kind_share_a_row_and_its_bound() -> None:
     assert row == "| kill | SQLite | 300 | 0 | < 1.0 % | 8 | 6 | 4 | 10 | 1–2 |"
 
 
+def test_a_bound_is_rounded_up() -> None:
+    assert "| < 0.1 % |" in table([line(strikes=6158)])
+
+
 def test_seeds_that_follow_each_other_are_a_span() -> None:
     assert table([line(seed=seed) for seed in (7, 3, 2, 1, 9)]).splitlines()[2].endswith("| 1–3, 7, 9 |")
 
