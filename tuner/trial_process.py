@@ -31,7 +31,8 @@ _MOST_SECONDS_TO_DIE = 5.0
 # Trials' processes are reached by sockets below TMPDIR. A socket's path may have 107 bytes; /pymp-…/listener-… takes 32.
 _LONGEST_TMPDIR = 107 - 32
 
-_PRELOADED = ["tuner.trial_process", "studies.training.warm"]
+# A child runs the script anew that its worker was started by (`multiprocessing` does that); `tuner` imports the command line.
+_PRELOADED = ["tuner.trial_process", "studies.training.warm", "tuner.cli"]
 
 Message = Sequence[Metric] | Checkpoint | Trained | Outcome | TrialFailure
 

@@ -207,6 +207,26 @@ def test_warming_up_and_looking_for_gpus_leaves_no_process_behind() -> None:
     assert all({"id", "name", "memory"} == set(gpu) for gpu in detect_gpus())
 
 
+# As `tuner` is installed; each run of it tells how it is run and whether the command line was there already.
+INSTALLED = """
+import sys, threading
+with open(sys.argv[1], "a") as file:
+    print(__name__, "tuner.cli" in sys.modules, threading.active_count(), file=file)
+from tuner.cli import main
+if __name__ == "__main__":
+    from tuner.trial_process import warm_up
+    warm_up()
+"""
+
+
+def test_a_trial_of_the_installed_command_does_not_import_the_command_line_anew(tmp_path: Path) -> None:
+    script, told = tmp_path / "installed.py", tmp_path / "told"
+    script.write_text(INSTALLED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, str(script), str(told)], env=environment, check=True, timeout=200)
+    assert told.read_text().splitlines() == ["__main__ False 1", "__mp_main__ True 1"]
+
+
 # A training that starts a process in a session of its own, then sits in C code with Python's lock: none of its threads runs.
 DEAF_WORKER = """
 import ctypes, dataclasses, os, subprocess, sys, time
