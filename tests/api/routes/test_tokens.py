@@ -27,7 +27,7 @@ def test_a_token_is_made_used_listed_and_revoked(admin: TestClient, anonymous: T
 
 
 def test_no_answer_tells_a_secret(admin: TestClient) -> None:
-    secret = admin.post("/api/v1/tokens", json={"role": "viewer", "name": "x"}).json()["token"].rpartition("_")[2]
+    secret = admin.post("/api/v1/tokens", json={"role": "viewer", "name": "x"}).json()["token"].split("_", 3)[3]
     for path in ("tokens", "audit"):
         assert secret not in admin.get(f"/api/v1/{path}").text
 
