@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
 from tuner.db import artifact_rows, checkpoint_rows, file_rows, metric_rows, overview_rows, study_rows, trial_rows
 from tuner.db.engine import Connection
-from tuner.errors import NotFound, StaleLease, Unavailable
+from tuner.errors import Deposed, NotFound, StaleLease, Unavailable
 from tuner.files import LocalFiles, StoredFile, files_at
 from tuner.ledger import Change, Ledger
 from tuner.overview import best_of
@@ -26,6 +27,8 @@ from tuner.spec import direction_of
 log = structlog.get_logger()
 CHECKPOINTS_KEPT = 5  # of finished trials, a study
 _MAY_BE_LOOSE = timedelta(days=1)  # no upload takes that long
+_FORGOTTEN_AT_ONCE = 500  # files: others have to write meanwhile
+_FAILURES_OF_A_STORE_THAT_IS_AWAY = 3  # each may take as long as a timeout
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,7 +111,7 @@ class ArtifactStore:
             if not metric_rows.lease_is_current(change.connection, trial.id, lease_id):
                 raise StaleLease(lease_id)
             if not file_rows.take_loose(change.connection, upload.path):
-                raise Unavailable("this upload took too long, and was removed; send it again")
+                raise _Swept("this upload took too long; send it again")
             replaced = put(change.connection)
             unneeded = [replaced] if replaced else []
             file_rows.add_loose(change.connection, unneeded, now=now)
@@ -116,8 +119,8 @@ class ArtifactStore:
 
         try:
             unneeded = self.ledger.change(work)
-        except StaleLease:
-            self.remove([upload.path])
+        except (StaleLease, Deposed, _Swept):
+            self.remove([upload.path])  # nothing was committed
             raise
         self.remove(unneeded)
 
@@ -189,21 +192,42 @@ class ArtifactStore:
         self.remove([*removed])
         return len(removed)
 
-    def remove(self, loose: Sequence[str]) -> None:
-        """Remove files that belong to nothing. What can't be removed just now is left to `sweep`."""
-        try:
-            for path in loose:
+    def remove(self, loose: Sequence[str], *, until: Callable[[], bool] = lambda: False) -> int:
+        """Remove files that belong to nothing; how many went. Those that can't be removed just now are left to `sweep`."""
+        gone: list[str] = []
+        failures = 0  # in a row
+        for path in loose:
+            if failures == _FAILURES_OF_A_STORE_THAT_IS_AWAY or until():
+                break
+            try:
                 self.files.remove(path)
-            if loose:
-                self.ledger.change(lambda change: file_rows.forget_loose(change.connection, loose))
+            except Unavailable as error:
+                failures += 1
+                log.warning("a file that is not needed will be removed later", path=path, reason=str(error))
+            else:
+                failures = 0
+                gone.append(path)
+        try:
+            for start in range(0, len(gone), _FORGOTTEN_AT_ONCE):
+                some = gone[start : start + _FORGOTTEN_AT_ONCE]
+                self.ledger.change(lambda change, some=some: file_rows.forget_loose(change.connection, some))  # type: ignore[misc]
         except Unavailable as error:
-            log.warning("files that are not needed will be removed later", files=len(loose), reason=str(error))
+            log.warning("removed files will be looked for again", reason=str(error))
+        return len(gone)
 
-    def sweep(self, *, now: datetime) -> int:
+    def sweep(self, *, now: datetime, until: Callable[[], bool] = lambda: False) -> int:
         """Remove files that have belonged to nothing for a day, since whoever put them there has died; how many there were."""
-        loose = self.ledger.change(lambda change: file_rows.condemn_loose(change.connection, now - _MAY_BE_LOOSE))
-        self.remove(loose)
-        return len(loose)
+        before = now - _MAY_BE_LOOSE
+        with self.ledger.read() as connection:
+            if not file_rows.any_loose(connection, before):
+                return 0
+        loose = self.ledger.change(lambda change: file_rows.condemn_loose(change.connection, before))
+        random.shuffle(loose)  # or a few that can never be removed could be the first each time
+        return self.remove(loose, until=until)
+
+
+class _Swept(Unavailable):
+    """An upload was taken for one whose service has died."""
 
 
 def check_name(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from tuner.db import checkpoint_rows, metric_rows, study_rows, trial_rows
+from tuner.db import checkpoint_rows, file_rows, metric_rows, study_rows, trial_rows
 from tuner.errors import StaleLease
 from tuner.extensions import known_until
 from tuner.ledger import Change, Ledger
@@ -44,7 +44,9 @@ def start_over(ledger: Ledger, lease_id: str, *, now: datetime) -> None:
         study = None if trial is None else study_rows.get_study(change.connection, trial.study_id)
         if trial is None or study is None or trial.finished:
             raise StaleLease(lease_id)
-        checkpoint_rows.forget_checkpoint(change.connection, trial.id)
+        gone = checkpoint_rows.forget_checkpoint(change.connection, trial.id)
+        # Its file may only have been out of reach.
+        file_rows.add_loose(change.connection, gone, now=now)
         trial_rows.note_progress(change.connection, lease_id, step=0, epoch=None, value=None, now=now)
         take_up(change, study, trial, now)
 

@@ -27,7 +27,9 @@ from tuner.trial_cache import TrialCache
 
 log = structlog.get_logger()
 _BETWEEN_NOTES_OF_USE = timedelta(minutes=1)
+_SECONDS_BEFORE_SWEEPS = 60.0  # a service that has just started has better things to do
 _SECONDS_BETWEEN_SWEEPS = 3600.0
+_SECONDS_TO_END_A_SWEEP = 10.0  # it looks after each file whether it is to end, and a store may hang
 
 
 def utc_now() -> datetime:
@@ -99,7 +101,7 @@ def open_service(
     finally:
         closing.set()
         timer.join()
-        sweeper.join()
+        sweeper.join(_SECONDS_TO_END_A_SWEEP)
         with suppress(Unavailable):  # whoever took over, or comes next, need not be told
             service.access.note_use()
             database.write(leadership.resign)
@@ -182,9 +184,13 @@ def _expire_now_and_then(service: Service, clock: Callable[[], datetime], closin
 
 def _sweep_now_and_then(service: Service, clock: Callable[[], datetime], closing: threading.Event) -> None:
     """On a thread of its own: a store that answers slowly must not hold up the leases."""
-    while not closing.wait(_SECONDS_BETWEEN_SWEEPS):
+    pause = _SECONDS_BEFORE_SWEEPS
+    while not closing.wait(pause):
+        pause = _SECONDS_BETWEEN_SWEEPS
         try:
-            removed = service.artifacts.sweep(now=clock())
+            removed = service.artifacts.sweep(now=clock(), until=closing.is_set)
+        except Deposed:
+            return
         except Unavailable as error:
             log.warning("files could not be swept", reason=str(error))
             continue

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 import tuner.worker
 from studies.definition import Job, Metric, Outcome, Verdict
 from studies.errors import TrialFailure
+from studies.piped import Trained
 from tests.api.conftest import Live, serving
 from tests.simulation import start_study
 from tuner.client import Client
@@ -71,6 +72,8 @@ class StubProcess:
         self.folder = job.folder
         self.replied = threading.Event()
         self.reported = False
+        self.answer: Verdict | bool | None = None
+        self.values: dict[str, float] = {}
         self.node.begin(self.gpus)
 
     def receive(self, timeout: float) -> Message | None:
@@ -84,7 +87,8 @@ class StubProcess:
         details = {"memory": {"peak": self.node.peak, "limit": 24 * 10**9}}
         return self.node.ending or Outcome(values={"accuracy": 0.5}, epoch=1.0, details=details)
 
-    def reply(self, verdict: Verdict) -> None:
+    def reply(self, answer: Verdict | bool) -> None:
+        self.answer = answer
         self.replied.set()
 
     def end(self, grace: float = 0.0) -> None:
@@ -200,10 +204,13 @@ def test_a_model_that_would_not_be_kept_is_not_sent(
         upload(self, name, file)
 
     def received(self: StubProcess, timeout: float) -> Message:
-        for name in ("model.safetensors", "evaluation.json"):
-            (self.folder / "model").mkdir(exist_ok=True)
+        if self.answer is None:
+            self.values = {"accuracy": next(scores)}
+            return Trained(self.values)
+        (self.folder / "model").mkdir()
+        for name in ("model.safetensors", "evaluation.json") if self.answer else ("evaluation.json",):
             (self.folder / "model" / name).write_text("{}")
-        return Outcome(values={"accuracy": next(scores)}, epoch=1.0)
+        return Outcome(values=self.values, epoch=1.0)
 
     monkeypatch.setattr(LeasedTrial, "upload", uploaded)
     monkeypatch.setattr(StubProcess, "receive", received)

@@ -20,6 +20,7 @@ from tuner.files import LocalFiles
 from tuner.granting import Lease
 from tuner.lifecycle import Actor
 from tuner.records import Artifact
+from tuner.resuming import start_over
 from tuner.service import Service, open_service
 from tuner.settings import Settings
 
@@ -186,16 +187,18 @@ def test_what_a_dead_service_received_is_removed_a_day_later(bench: Bench) -> No
 def test_an_upload_that_is_swept_away_becomes_no_artifact(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     store, lease = bench.service.artifacts, bench.lease()
     upload = store.receive([b"slow"], now=bench.clock())
-    refused: list[str] = []
+    asked: list[str] = []
 
     def meanwhile(path: str) -> None:
-        with pytest.raises(Unavailable, match="send it again") as error:
-            store.attach(lease.id, bench.trial(0), "a", upload, now=bench.clock())
-        refused.append(str(error.value))
+        asked.append(path)
+        if len(asked) == 1:
+            with pytest.raises(Unavailable, match="send it again"):
+                store.attach(lease.id, bench.trial(0), "a", upload, now=bench.clock())
 
     monkeypatch.setattr(store.files, "remove", meanwhile)  # it is about to go
     store.sweep(now=bench.clock() + timedelta(hours=25))
-    assert len(refused) == 1 and store.list(bench.trial(0)) == []
+    assert asked == [upload.path] * 2, "by the sweep, and by who came too late"
+    assert store.list(bench.trial(0)) == [] and loose(bench.service) == []
 
 
 def test_what_cannot_be_removed_just_now_is_removed_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +216,67 @@ def test_what_cannot_be_removed_just_now_is_removed_later(bench: Bench, monkeypa
     assert [file.read_bytes() for file in files(store)] == [b"new"]
 
 
+def test_one_file_that_can_never_be_removed_keeps_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = bench.service.artifacts
+    uploads = [store.receive([b"lost"], now=bench.clock()) for _ in range(5)]
+    remove = LocalFiles.remove
+
+    def stubborn(self: LocalFiles, name: str) -> None:
+        if name == uploads[0].path:
+            raise Unavailable("no permission")
+        remove(self, name)
+
+    monkeypatch.setattr(LocalFiles, "remove", stubborn)
+    assert store.sweep(now=bench.clock() + timedelta(hours=25)) == 4
+    assert loose(bench.service) == [uploads[0].path] and len(files(store)) == 1
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked = bench.service.artifacts, list[str]()
+
+    def away(self: LocalFiles, name: str) -> None:
+        asked.append(name)
+        raise Unavailable("away")
+
+    uploads = [store.receive([b"lost"], now=bench.clock()) for _ in range(9)]
+    monkeypatch.setattr(LocalFiles, "remove", away)
+    store.remove([upload.path for upload in uploads])
+    assert len(asked) == 3 and len(loose(bench.service)) == 9
+
+
+def test_a_sweep_ends_when_the_service_does(bench: Bench) -> None:
+    store = bench.service.artifacts
+    for _ in range(3):
+        store.receive([b"lost"], now=bench.clock())
+    later = bench.clock() + timedelta(hours=25)
+    assert store.sweep(now=later, until=lambda: len(files(store)) == 1) == 2
+    assert store.sweep(now=later) == 1 and loose(bench.service) == []
+
+
+def test_a_file_that_arrives_after_it_was_swept_away_goes_at_once(bench: Bench) -> None:
+    """A remote store shows a file only when it is whole, which may be after its row is gone."""
+    store, lease = bench.service.artifacts, bench.lease()
+    upload = store.receive([b"slow"], now=bench.clock())
+    content = (store.folder / upload.path).read_bytes()
+    store.sweep(now=bench.clock() + timedelta(hours=25))
+    (store.folder / upload.path).write_bytes(content)
+    with pytest.raises(Unavailable, match="send it again"):
+        store.attach(lease.id, bench.trial(0), "a", upload, now=bench.clock())
+    assert files(store) == []
+
+
+def test_a_checkpoint_that_was_out_of_reach_is_not_forgotten(bench: Bench) -> None:
+    store, lease = bench.service.artifacts, bench.lease()
+    upload = store.receive([b"good"], now=bench.clock())
+    store.attach_checkpoint(lease.id, bench.trial(0), upload, epoch=1, step=10, now=bench.clock())
+    start_over(bench.service.ledger, lease.id, now=bench.clock())
+    assert loose(bench.service) == [upload.path]
+    with pytest.raises(NotFound):
+        store.checkpoint(bench.trial(0))
+
+
 def test_the_service_sweeps_now_and_then(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.service._SECONDS_BEFORE_SWEEPS", 0.02)
     monkeypatch.setattr("tuner.service._SECONDS_BETWEEN_SWEEPS", 0.02)
     with open_service(Settings(home=tmp_path), clock=clock) as service:
         service.artifacts.receive([b"lost"], now=clock())

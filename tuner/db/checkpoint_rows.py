@@ -34,8 +34,10 @@ def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | N
     return None if row is None else StoredCheckpoint(**row)
 
 
-def forget_checkpoint(connection: Connection, trial_id: int) -> None:
-    connection.execute(delete(checkpoints).where(checkpoints.c.trial_id == trial_id))
+def forget_checkpoint(connection: Connection, trial_id: int) -> list[str]:
+    """Returns the path of its file, if there was one."""
+    gone = delete(checkpoints).where(checkpoints.c.trial_id == trial_id)
+    return list(connection.execute(gone.returning(checkpoints.c.path)).scalars())
 
 
 def remove_checkpoints(connection: Connection, study_id: str, *, keep: Sequence[int]) -> dict[str, int]:

@@ -49,6 +49,11 @@ def take_loose(connection: Connection, path: str) -> bool:
     return connection.execute(mine).rowcount > 0
 
 
+def any_loose(connection: Connection, before: datetime) -> bool:
+    """Whether a file has been loose since before then."""
+    return connection.execute(select(loose_files.c.path).where(loose_files.c.since < before).limit(1)).first() is not None
+
+
 def condemn_loose(connection: Connection, before: datetime) -> list[str]:
     """Those that have been loose since before then, which nothing may take any more."""
     old = update(loose_files).where(loose_files.c.since < before).values(since=_CONDEMNED)
@@ -57,5 +62,4 @@ def condemn_loose(connection: Connection, before: datetime) -> list[str]:
 
 def forget_loose(connection: Connection, paths: Iterable[str]) -> None:
     """They are gone."""
-    for path in paths:
-        connection.execute(delete(loose_files).where(loose_files.c.path == path))
+    connection.execute(delete(loose_files).where(loose_files.c.path.in_(list(paths))))
