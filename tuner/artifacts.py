@@ -102,9 +102,7 @@ class ArtifactStore:
         self._attach(lease_id, trial, upload, lambda connection: checkpoint_rows.put_checkpoint(connection, checkpoint), now)
         return checkpoint
 
-    def _attach(
-        self, lease_id: str, trial: Trial, upload: Upload, put: Callable[[Connection], str | None], now: datetime
-    ) -> None:
+    def _attach(self, lease_id: str, trial: Trial, upload: Upload, put: Callable[[Connection], list[str]], now: datetime) -> None:
         """Write the row, if the lease still holds the trial, and remove the file that it replaced."""
 
         def work(change: Change) -> list[str]:
@@ -112,8 +110,7 @@ class ArtifactStore:
                 raise StaleLease(lease_id)
             if not file_rows.take_loose(change.connection, upload.path):
                 raise _Swept("this upload took too long; send it again")
-            replaced = put(change.connection)
-            unneeded = [replaced] if replaced else []
+            unneeded = put(change.connection)
             file_rows.add_loose(change.connection, unneeded, now=now)
             return unneeded
 
@@ -209,8 +206,7 @@ class ArtifactStore:
                 gone.append(path)
         try:
             for start in range(0, len(gone), _FORGOTTEN_AT_ONCE):
-                some = gone[start : start + _FORGOTTEN_AT_ONCE]
-                self.ledger.change(lambda change, some=some: file_rows.forget_loose(change.connection, some))  # type: ignore[misc]
+                self._forget(gone[start : start + _FORGOTTEN_AT_ONCE])
         except Unavailable as error:
             log.warning("removed files will be looked for again", reason=str(error))
         return len(gone)
@@ -224,6 +220,9 @@ class ArtifactStore:
         loose = self.ledger.change(lambda change: file_rows.condemn_loose(change.connection, before))
         random.shuffle(loose)  # or a few that can never be removed could be the first each time
         return self.remove(loose, until=until)
+
+    def _forget(self, gone: Sequence[str]) -> None:
+        self.ledger.change(lambda change: file_rows.forget_loose(change.connection, gone))
 
 
 class _Swept(Unavailable):

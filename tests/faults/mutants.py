@@ -190,7 +190,7 @@ def commit_failed_but_memory_stays(patch: pytest.MonkeyPatch) -> None:
 def checkpoint_forgotten(patch: pytest.MonkeyPatch) -> None:
     """An upload is acknowledged, and its row is not written every second time."""
     put, times = checkpoint_rows.put_checkpoint, iter(range(10**9))
-    patch.setattr(checkpoint_rows, "put_checkpoint", lambda *arguments: put(*arguments) if next(times) % 2 == 0 else None)
+    patch.setattr(checkpoint_rows, "put_checkpoint", lambda *arguments: put(*arguments) if next(times) % 2 == 0 else [])
 
 
 def files_without_a_row(patch: pytest.MonkeyPatch) -> None:

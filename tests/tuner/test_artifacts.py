@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from studies.definition import RESULT_FILES
 from studies.errors import InvalidInput
 from tests.conftest import Clock
 from tests.tuner.helpers import Bench, all_rows, make_bench
+from tests.walk.conftest import wait_until
 from tuner.artifacts import CHECKPOINTS_KEPT, ArtifactStore, check_name
 from tuner.db.tables import loose_files
 from tuner.errors import NotFound, StaleLease, Unavailable
@@ -281,11 +281,8 @@ def test_the_service_sweeps_now_and_then(tmp_path: Path, clock: Clock, monkeypat
     with open_service(Settings(home=tmp_path), clock=clock) as service:
         service.artifacts.receive([b"lost"], now=clock())
         clock.forward(25 * 3600)
-        for _ in range(500):
-            if not files(service.artifacts):
-                return
-            time.sleep(0.02)
-    pytest.fail("the file is still there")
+        wait_until(lambda: not loose(service), seconds=20)
+        assert files(service.artifacts) == []
 
 
 def test_an_artifact_that_comes_late_does_not_take_the_place_of_a_later_one(service: Service, clock: Clock) -> None:

@@ -12,8 +12,8 @@ from tuner.db.tables import artifacts, trials
 from tuner.records import Artifact
 
 
-def put_artifact(connection: Connection, artifact: Artifact) -> str | None:
-    """Store or replace; returns the path of the file that is no longer needed.
+def put_artifact(connection: Connection, artifact: Artifact) -> list[str]:
+    """Store or replace; returns the path of the file that is no longer needed, if there is one.
 
     That is the new one where a later upload of the same attempt is stored already: then this one was held up on its way.
     """
@@ -21,10 +21,10 @@ def put_artifact(connection: Connection, artifact: Artifact) -> str | None:
     row = connection.execute(select(artifacts).where(*of_name)).mappings().one_or_none()
     before = None if row is None else Artifact(**row)
     if before is not None and artifact.is_behind(before):
-        return artifact.path
+        return [artifact.path]
     connection.execute(delete(artifacts).where(*of_name))
     connection.execute(insert(artifacts).values(asdict(artifact)))
-    return None if before is None else before.path
+    return [] if before is None else [before.path]
 
 
 def artifacts_of(connection: Connection, trial_id: int) -> list[Artifact]:

@@ -15,18 +15,17 @@ from tuner.records import StoredCheckpoint
 _OF_TRIAL = Prepared(select(checkpoints).where(checkpoints.c.trial_id == bindparam("trial")))
 
 
-def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> str | None:
-    """Store in place of the one before; returns the path of the file that is no longer needed.
+def put_checkpoint(connection: Connection, checkpoint: StoredCheckpoint) -> list[str]:
+    """Store in place of the one before; returns the path of the file that is no longer needed, if there is one.
 
     That is the new one where a later point is stored already: then this one was held up on its way, or came twice.
     """
     newest = checkpoint_of(connection, checkpoint.trial_id)
     if newest is not None and newest.step > checkpoint.step:
-        return checkpoint.path
-    replaced = delete(checkpoints).where(checkpoints.c.trial_id == checkpoint.trial_id).returning(checkpoints.c.path)
-    path = connection.execute(replaced).scalar_one_or_none()
+        return [checkpoint.path]
+    replaced = forget_checkpoint(connection, checkpoint.trial_id)
     connection.execute(insert(checkpoints).values(asdict(checkpoint)))
-    return path
+    return replaced
 
 
 def checkpoint_of(connection: Connection, trial_id: int) -> StoredCheckpoint | None:
