@@ -33,7 +33,7 @@ NOTHING_TO_PRESS_YET = {"/", "/workers", "/audit"}
 
 @pytest.mark.parametrize("path", PAGES)
 def test_what_is_pressed_before_the_answers_come_does_no_harm(path: str, site: Site, admin: Visitor) -> None:
-    study, _ = running_trial(site, f"slow {path}")
+    study, _ = running_trial(site, f"asked of page {PAGES.index(path)}")
     held: list[Route] = []
 
     def hold(route: Route) -> None:
