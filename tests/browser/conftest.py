@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Locator,
 
 from api.server import Server
 from tests.browser.scene import Player, busy_study
-from tuner.service import Service
+from tests.simulation import start_study
+from tuner.service import Service, utc_now
 from tuner.settings import Settings
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -22,6 +23,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 # Pages that Chromium takes for hidden neither draw nor refresh.
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 FLAGS += ["--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding"]
+WORDS_OF_THE_PAGES = "Compare Copy Columns Export Tokens Next trial topics another Sign in Stop the study Save Add node-a"
 SECONDS_TO_WAIT = 45  # a machine that does other things too may be many times slower
 
 
@@ -76,6 +78,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The service that most tests share; those that change a study start one of their own in it."""
     running = Site(tmp_path_factory.mktemp("site"))
+    start_study(running.service, utc_now(), name=WORDS_OF_THE_PAGES)  # a test that looks for one of them too loosely always fails
     yield running
     running.close()
 
