@@ -1,6 +1,6 @@
 """Where the bytes of artifacts lie: a folder of this machine, or any place that fsspec has a URL for (`s3://bucket/tuner`).
 
-A file is whole or not there, and once `write` returns it stays.
+A file is whole or not there; once `write` returns it stays, and once `remove` returns it stays away.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Files(Protocol):
         """Raises FileNotFoundError, or Unavailable."""
 
     def remove(self, name: str) -> None:
-        """Also one that is gone already, and what came in of one that never became whole. Raises Unavailable."""
+        """For good. Also one that is gone already, and what came in of one that never became whole. Raises Unavailable."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ class LocalFiles:
 
     def remove(self, name: str) -> None:
         with _reaching("written to"):
-            for path in (self.folder / name, self._unfinished(name)):
+            file = self.folder / name
+            for path in (file, self._unfinished(name)):
                 path.unlink(missing_ok=True)
+            if file.parent.exists():
+                _sync_folder(file.parent)
 
     def _unfinished(self, name: str) -> Path:
         return (self.folder / name).with_suffix(".part")
@@ -155,7 +158,7 @@ def _unavailable(what: str, error: Exception) -> Unavailable:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in it survive a power failure."""
+    """Make a rename or a removal in it survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

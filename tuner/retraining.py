@@ -34,6 +34,13 @@ class Spread:
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else 0.0
 
 
+class _KeepNothing(Keep):
+    """The model would be thrown away, so it is not even saved."""
+
+    def wants_model(self, values: Mapping[str, float]) -> bool:
+        return False
+
+
 def job_in(trial: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial keeps of its job. Raises TunerError where it keeps none."""
     job = (trial.get("details") or {}).get("job")
@@ -55,7 +62,7 @@ def train_again(recipe: Mapping[str, Any], output: Path | None, report: Callable
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuner-")))
         job = job_of(recipe, folder)
-        outcome = definition(job.task).train(job, go_on, Keep())
+        outcome = definition(job.task).train(job, go_on, Keep() if output is not None else _KeepNothing())
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder / "model", output)
@@ -70,21 +77,19 @@ def spread(
     sign = 1 if recipe["direction"] == "maximize" else -1
     best: int | None = None
     with ExitStack() as stack:
-        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuner-"))) / "model"
+        models = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuner-")))
         for seed in seeds:
-            fresh = kept.with_name(f"model-{seed}")
             # To its end: all that stop where a target is reached would score alike, and say nothing of luck.
-            outcome = train_again({**recipe, "seed": seed, "target": None}, fresh, lambda metrics: None)
+            job = {**recipe, "seed": seed, "target": None}
+            outcome = train_again(job, models / str(seed) if output is not None else None, lambda metrics: None)
             values[seed] = float(outcome.values[recipe["metric"]])
             report(seed, replace(outcome, details={}))
+            beaten = seed
             if best is None or sign * values[seed] > sign * values[best]:
-                best = seed
-                shutil.rmtree(kept, ignore_errors=True)
-                fresh.rename(kept)
-            else:
-                shutil.rmtree(fresh)
+                beaten, best = best, seed
+            shutil.rmtree(models / str(beaten), ignore_errors=True)
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(kept, output)
+            shutil.move(models / str(best), output)
     assert best is not None  # at least one seed is asked for
     return Spread(metric=str(recipe["metric"]), values=values, best_seed=best)

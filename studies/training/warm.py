@@ -5,7 +5,13 @@ is loaded makes transformers compile some thousand patterns, which takes as long
 by it, or what is forked could wait for a lock that nobody will give back.
 """
 
+# ruff: noqa: E402 - collecting garbage is off while everything is imported
+
 from __future__ import annotations
+
+import gc
+
+gc.disable()  # nothing of this is garbage, and looking for some takes a fifth of the time
 
 import tempfile
 import threading
@@ -49,3 +55,6 @@ def load_a_model() -> None:
 
 with suppress(OSError):  # a full disk: then each trial does it by itself
     load_a_model()
+
+gc.freeze()  # a trial that looked through all this for garbage would copy the pages that it shares
+gc.enable()

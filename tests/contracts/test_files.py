@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def test_what_came_in_of_a_file_that_never_became_whole_goes_with_it(tmp_path: P
     (tmp_path / "ab" / "copy").rename(tmp_path / "ab" / "0123.part")  # whoever is killed removes nothing
     files.remove("ab/0123")
     assert list((tmp_path / "ab").iterdir()) == []
+
+
+def test_what_is_written_or_removed_outlasts_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, bool]] = []  # what, and whether the file was there
+    file = tmp_path / "ab" / "0123"
+
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, file.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files = LocalFiles(tmp_path)
+    files.write("ab/0123", CHUNKS)
+    assert synced == [("0123.part", False), ("ab", True)]
+    files.remove("ab/0123")
+    assert synced[2:] == [("ab", False)]
 
 
 def test_a_folder_is_synced_by_ourselves() -> None:

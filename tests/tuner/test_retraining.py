@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from studies.training import loop
 from tuner.errors import TunerError
 from tuner.retraining import job_in, spread, train_again
 
@@ -31,6 +32,14 @@ def test_a_job_is_trained_again_with_the_same_numbers(tmp_path: Path) -> None:
     assert epochs == [1.0, 2.0]
     record = json.loads((tmp_path / "model" / "tuner.json").read_text("utf-8"))
     assert train_again(record["details"]["job"], None, lambda metrics: None).values == first.values
+
+
+def test_a_model_that_nobody_asked_for_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*_: object) -> None:
+        raise AssertionError("the model was saved")
+
+    monkeypatch.setattr(loop, "save_model", save)
+    train_again(RECIPE, None, lambda metrics: None)
 
 
 def test_seeds_tell_how_much_is_luck(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import sys
 
 # In a process of its own, as the one that trials are forked from; a fork of it must be able to compute with several threads.
 PROGRAM = """
-import os, threading
+import gc, os, threading
 import studies.training.warm, sys, torch
 assert threading.active_count() == 1, threading.enumerate()
 assert "sklearn.metrics" in sys.modules
+assert gc.isenabled() and gc.get_freeze_count() > 100_000
 if os.fork() == 0:
     torch.set_num_threads(2)
     total = float((torch.ones(600, 600) @ torch.ones(600, 600)).sum())
