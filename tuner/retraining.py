@@ -84,7 +84,7 @@ def spread(
             outcome = train_again(job, models / str(seed) if output is not None else None, lambda metrics: None)
             values[seed] = float(outcome.values[recipe["metric"]])
             report(seed, replace(outcome, details={}))
-            beaten = seed
+            beaten: int | None = seed
             if best is None or sign * values[seed] > sign * values[best]:
                 beaten, best = best, seed
             shutil.rmtree(models / str(beaten), ignore_errors=True)

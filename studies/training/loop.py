@@ -32,6 +32,7 @@ from studies.training.ranks import Ranks, in_ranks
 from studies.training.settings import Settings, settings_of
 from studies.training.store import Store
 from studies.training.task import Evaluation, Prepare, Task, unchanged
+from studies.training.vocabulary import train_read_rows
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
     model = task.model
     freeze(model, settings.frozen_layers, settings.train)
     adapter = adapt(model, settings) if settings.train == "lora" else None
+    sizes = sizes_of(model)
+    put_back_rows = train_read_rows(model, task.training, task.validation)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
     an_epoch = math.ceil(len(task.training) / settings.batch_size)  # batches, each of which is a step
@@ -153,14 +156,15 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
             kept = time.perf_counter()
             seconds["checkpoint"] += kept - began
         if verdict.stop and ranks.first:
-            return _outcome(job, task, trained, progress, seconds, upper.details(epoch - begun), precision, verdict.reason)
+            return _outcome(job, task, sizes, progress, seconds, upper.details(epoch - begun), precision, verdict.reason)
         if verdict.stop:
             return None
 
     if not ranks.first:
         return None
     put_back(state, progress.best_weights)
-    outcome = _outcome(job, task, trained, progress, seconds, upper.details(progress.epoch - begun), precision)
+    put_back_rows()
+    outcome = _outcome(job, task, sizes, progress, seconds, upper.details(progress.epoch - begun), precision)
     outcome = replace(outcome, details={**outcome.details, "latency_seconds": latency(model, task.validation, job.device)})
     # The best epoch may have been trained by an earlier attempt.
     best = best or _evaluated(task, upper, job.device)
@@ -226,6 +230,12 @@ def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:
     return task
 
 
+def sizes_of(model: torch.nn.Module) -> dict[str, int]:
+    """How many parameters it has, and how many of them are trained."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {"parameters": sum(size for size, _ in sizes), "trained_parameters": sum(size for size, trained in sizes if trained)}
+
+
 def _finite(name: str, value: float, step: int, learning_rate: float) -> float:
     if math.isfinite(value):
         return value
@@ -264,7 +274,7 @@ def _evaluated(task: Task, upper: Upper, device: str) -> Evaluation:
 def _outcome(
     job: Job,
     task: Task,
-    trained: Sequence[torch.nn.Parameter],
+    sizes: Mapping[str, int],
     progress: Progress,
     seconds: Mapping[str, float],
     prefix: Mapping[str, Any],
@@ -272,8 +282,7 @@ def _outcome(
     stopped: str | None = None,
 ) -> Outcome:
     details = {
-        "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
-        "trained_parameters": sum(parameter.numel() for parameter in trained),
+        **sizes,
         "steps": progress.step,
         "precision": precision.name,
         "memory": memory(precision.device),
