@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def live(tmp_path: Path) -> Iterator[Live]:
     with serving(Settings(home=tmp_path / "home", check_data=False)) as server:
         yield server
+
+
+def test_the_command_line_brings_no_library_that_only_some_commands_need() -> None:
+    heavy = "{'sqlalchemy', 'alembic', 'optuna', 'torch', 'fastapi', 'plotly'}"
+    program = f"import sys, tuner.cli; print(*{heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 def test_a_wrong_flag_is_misuse(run: Run) -> None:
