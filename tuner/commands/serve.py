@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from types import ModuleType
 from typing import Annotated, Any, TextIO, cast
 
 import structlog
@@ -30,7 +32,7 @@ def serve(
     given: dict[str, Any] = {"database_url": database, "host": host, "port": port}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     # The HTTP layer stands above this package, so it is named, not imported.
-    server = importlib.import_module("api.server")
+    server = _imported("api.server")
     with ExitStack() as at_the_end:
 
         def announce(url: str, token: str, worker_token: str) -> None:
@@ -41,6 +43,19 @@ def serve(
                 at_the_end.enter_context(_kept_alive(pool))
 
         server.main(settings, announce)
+
+
+def _imported(name: str) -> ModuleType:
+    """A module that stays, with all that it brings.
+
+    To look through it for garbage would hold up every call for a tenth of a second, whenever Python does so.
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager
