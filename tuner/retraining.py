@@ -84,10 +84,10 @@ def spread(
             outcome = train_again(job, models / str(seed) if output is not None else None, lambda metrics: None)
             values[seed] = float(outcome.values[recipe["metric"]])
             report(seed, replace(outcome, details={}))
-            beaten: int | None = seed
             if best is None or sign * values[seed] > sign * values[best]:
-                beaten, best = best, seed
-            shutil.rmtree(models / str(beaten), ignore_errors=True)
+                best = seed
+            for beaten in set(values) - {best}:
+                shutil.rmtree(models / str(beaten), ignore_errors=True)
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(models / str(best), output)

@@ -163,6 +163,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
     if not ranks.first:
         return None
     put_back(state, progress.best_weights)
+    del optimizer, schedule  # their memory is free for the rest of the model
     put_back_rows()
     outcome = _outcome(job, task, sizes, progress, seconds, upper.details(progress.epoch - begun), precision)
     outcome = replace(outcome, details={**outcome.details, "latency_seconds": latency(model, task.validation, job.device)})

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 
 from studies.training.data import Encoded
 
+_LOOKED_UP = {"input_ids", "token_type_ids"}  # in GPT-2's table both are looked up
+
 
 class ReadRows(nn.Embedding):
     """Those rows of a table that are `read` (their indices, [rows]); takes the ids that the table takes.
@@ -48,17 +50,19 @@ def train_read_rows(model: PreTrainedModel, *read_by: Encoded) -> Callable[[], N
         return lambda: None
     seen = torch.zeros(table.num_embeddings, dtype=torch.bool)
     for examples in read_by:
-        seen[torch.cat(list(examples.inputs["input_ids"]))] = True
-        seen[examples.padding.get("input_ids", 0)] = True
+        for name in _LOOKED_UP & set(examples.inputs):
+            seen[torch.cat(list(examples.inputs[name]))] = True
+            padding = examples.padding.get(name, 0)
+            seen[padding : padding + 1] = True  # some have none in the table, and need none
     if table.padding_idx is not None:
         seen[table.padding_idx] = True
-    read = seen.nonzero().squeeze(1)
-    cut = ReadRows(table, read)
+    cut = ReadRows(table, seen.nonzero().squeeze(1))
     model.set_input_embeddings(cut)
 
     def put_back() -> None:
         with torch.no_grad():
-            table.weight[read] = cut.weight.to(table.weight.device)
+            # By its own places: those of a checkpoint, if it was taken up from one.
+            table.weight[(cut.places >= 0).cpu()] = cut.weight.to(table.weight.device)
         model.set_input_embeddings(table.to(cut.weight.device))
 
     return put_back

@@ -5,38 +5,23 @@ is loaded makes transformers compile some thousand patterns, which takes as long
 by it, or what is forked could wait for a lock that nobody will give back.
 """
 
-# ruff: noqa: E402 - collecting garbage is off while everything is imported
-
 from __future__ import annotations
 
 import gc
-
-gc.disable()  # nothing of this is garbage, and looking for some takes a fifth of the time
-
 import tempfile
 import threading
 from contextlib import suppress
-
-import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
-
-from studies.training import (  # noqa: F401
-    image_classification,
-    loop,
-    question_answering,
-    sequence_to_sequence,
-    text_classification,
-    text_generation,
-    token_classification,
-    word_vectors,
-)
-from studies.training.predict import quietly
 
 _SECONDS_TO_END = 30.0
 
 
 def load_a_model() -> None:
     """Save and load a model of a few numbers, by one thread."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+
+    from studies.training.predict import quietly
+
     quietly()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
@@ -53,8 +38,21 @@ def load_a_model() -> None:
             thread.join(_SECONDS_TO_END)
 
 
-with suppress(OSError):  # a full disk: then each trial does it by itself
-    load_a_model()
+gc.disable()  # hardly anything of this is garbage, and looking for it takes a fifth of the time
+try:
+    from studies.training import (  # noqa: F401
+        image_classification,
+        loop,
+        question_answering,
+        sequence_to_sequence,
+        text_classification,
+        text_generation,
+        token_classification,
+        word_vectors,
+    )
 
-gc.freeze()  # a trial that looked through all this for garbage would copy the pages that it shares
-gc.enable()
+    with suppress(OSError):  # a full disk: then each trial does it by itself
+        load_a_model()
+finally:
+    gc.freeze()  # a trial that looked through all this would copy the pages that it shares
+    gc.enable()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import (
     BertConfig,
     BertLMHeadModel,
     EfficientNetConfig,
+    GPT2Config,
     PreTrainedConfig,
     PreTrainedModel,
     T5Config,
@@ -24,6 +26,7 @@ from studies.definition import Keep, Verdict
 from studies.text_classification import DEFINITION
 from studies.training.data import Encoded
 from studies.training.freezing import freeze
+from studies.training.ssru import SsruConfig, SsruTranslator
 from studies.training.vocabulary import ReadRows, train_read_rows
 from tests.studies.training.conftest import MakeJob
 from tests.studies.training.test_freezing import CONFIGS, SMALL, build
@@ -103,6 +106,34 @@ def test_the_rows_of_every_split_are_there_and_no_other() -> None:
         model(input_ids=torch.tensor([[2, 45]]))
 
 
+def test_the_kinds_of_tokens_that_gpt2_looks_up_in_the_same_table_are_there() -> None:
+    model = model_of(GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32))
+    kinds = [torch.tensor([0] * (len(text) - 1) + [13]) for text in TEXTS]
+    examples = replace(EXAMPLES, inputs=dict(EXAMPLES.inputs) | {"token_type_ids": kinds})
+    model.eval()
+    expected = model(**examples.batch([0, 1, 2], "cpu")).logits
+    train_read_rows(model, examples)
+    assert torch.equal(model(**examples.batch([0, 1, 2], "cpu")).logits, expected)
+
+
+def test_padding_that_the_table_does_not_have_is_no_fault_where_nothing_is_padded() -> None:
+    model = model_of(BertConfig(**SMALL))
+    train_read_rows(model, replace(EXAMPLES, padding={"input_ids": 50}))
+    model.eval()
+    model(input_ids=torch.tensor([TEXTS[0]]))
+
+
+def test_rows_go_back_to_where_a_checkpoint_says_they_are_from() -> None:
+    model = model_of(BertConfig(**SMALL))
+    put_back = train_read_rows(model, EXAMPLES)
+    cut = model.get_input_embeddings()
+    with torch.no_grad():
+        cut.weight.fill_(7.0)
+        cut.places.copy_(ReadRows(torch.nn.Embedding(50, 16), torch.tensor([*READ[:-1], 49])).places)
+    put_back()
+    assert [row for row, values in enumerate(table_of(model)) if (values == 7.0).all()] == [*READ[:-1], 49]
+
+
 def test_it_draws_nothing() -> None:
     model = model_of(BertConfig(**SMALL))
     state = torch.get_rng_state()
@@ -137,11 +168,15 @@ def frozen() -> Any:
     return model
 
 
-@pytest.mark.parametrize("make", [bert_that_writes, untied, bart, t5_that_classifies, frozen])
+def ssru() -> Any:
+    return SsruTranslator(SsruConfig(vocab_size=50, hidden_size=16, inner_size=16, heads=2, eos_token_id=0, pad_token_id=0))
+
+
+@pytest.mark.parametrize("make", [bert_that_writes, untied, bart, t5_that_classifies, frozen, ssru])
 def test_a_table_that_is_frozen_or_has_another_use_stays(make: Any) -> None:
     model = make()
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-    train_read_rows(model, EXAMPLES)()
+    train_read_rows(model, EXAMPLES)
     assert [module for module in model.modules() if isinstance(module, torch.nn.Embedding)] == tables
 
 
@@ -151,7 +186,7 @@ def test_a_model_of_pictures_has_no_such_table() -> None:
     model: PreTrainedModel = EfficientNetForImageClassification(EfficientNetConfig(image_size=32, width_coefficient=0.1))
     pictures = Encoded(inputs={"pixel_values": [torch.zeros(3, 32, 32)]}, padding={})
     parameters = list(model.parameters())
-    train_read_rows(model, pictures)()
+    train_read_rows(model, pictures)
     assert list(model.parameters()) == parameters
 
 
