@@ -21,8 +21,8 @@ export TUNER_TOKEN_FILE="${TUNER_TOKEN_FILE:-$HOME/.tuner-token}"
 export TUNER_HOME="${SLURM_TMPDIR:-/tmp}/tuner-$SLURM_JOB_ID"
 export TMPDIR="${SLURM_TMPDIR:-/tmp}"
 
+# The signal reaches this shell only; `wait` returns at once then, and a second time with the worker's exit status.
+trap 'kill -TERM "$!"' TERM  # before there is a worker (`$!`), so that no moment is left in which it would be killed unheard
 tuner worker --cores "$SLURM_CPUS_PER_TASK" --end-when-idle 300 &
 worker=$!
-# The signal reaches this shell only; `wait` returns at once then, and a second time with the worker's exit status.
-trap 'kill -TERM "$worker"' TERM
 wait "$worker" || wait "$worker"

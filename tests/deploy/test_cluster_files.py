@@ -25,6 +25,7 @@ UNITS = ["tuner.service", "tuner-worker.service"]
 TUNER = """#!/bin/bash
 trap 'echo ended >> "$STUB_LOG"; exit "${STUB_STATUS:-0}"' TERM
 echo "$@ $TUNER_SERVER $TUNER_HOME" >> "$STUB_LOG"
+if [ -n "${STUB_TELLS_JOB:-}" ]; then kill -TERM "$PPID"; fi
 if [ -n "${STUB_ENDS:-}" ]; then exit "$STUB_STATUS"; fi
 while true; do sleep 0.05; done
 """
@@ -54,6 +55,11 @@ def test_the_job_ends_its_worker_in_order_when_its_time_is_up(tmp_path: Path) ->
     job.send_signal(signal.SIGTERM)
     assert job.wait(20) == 0
     assert log.read_text().splitlines()[-1] == "ended"
+
+
+def test_a_signal_that_comes_as_the_worker_starts_is_heard(tmp_path: Path) -> None:
+    assert start_job(tmp_path, STUB_TELLS_JOB="1").wait(20) == 0
+    assert (tmp_path / "log").read_text().splitlines()[-1] == "ended"
 
 
 @pytest.mark.parametrize("status", [0, 1])
