@@ -73,7 +73,7 @@ def _train(prepare: Prepare, job: Job, report: Report, keep: Keep, ranks: Ranks)
     model = task.model
     freeze(model, settings.frozen_layers, settings.train)
     adapter = adapt(model, settings) if settings.train == "lora" else None
-    sizes = sizes_of(model)
+    sizes = _sizes(model)
     put_back_rows = train_read_rows(model, task.training, task.validation)
     model.to(job.device)  # type: ignore[arg-type]  # torch's decorator hides the signature
 
@@ -231,7 +231,7 @@ def _prepared(prepare: Prepare, job: Job, settings: Settings) -> Task:
     return task
 
 
-def sizes_of(model: torch.nn.Module) -> dict[str, int]:
+def _sizes(model: torch.nn.Module) -> dict[str, int]:
     """How many parameters it has, and how many of them are trained."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {"parameters": sum(size for size, _ in sizes), "trained_parameters": sum(size for size, trained in sizes if trained)}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studies.training import loop
+from studies.training.models import save_model
 from tuner.errors import TunerError
 from tuner.retraining import job_in, spread, train_again
 
@@ -34,12 +35,18 @@ def test_a_job_is_trained_again_with_the_same_numbers(tmp_path: Path) -> None:
     assert train_again(record["details"]["job"], None, lambda metrics: None).values == first.values
 
 
-def test_a_model_that_nobody_asked_for_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def save(*_: object) -> None:
-        raise AssertionError("the model was saved")
+def test_a_model_that_nobody_asked_for_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Path] = []
+
+    def save(folder: Path, *rest: Any) -> None:
+        saved.append(folder)
+        save_model(folder, *rest)
 
     monkeypatch.setattr(loop, "save_model", save)
     train_again(RECIPE, None, lambda metrics: None)
+    assert saved == []
+    train_again(RECIPE, tmp_path / "asked for", lambda metrics: None)
+    assert len(saved) == 1
 
 
 def test_seeds_tell_how_much_is_luck(tmp_path: Path) -> None:
